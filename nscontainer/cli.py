@@ -1,0 +1,231 @@
+"""The command line: arguments in, exit code out.
+
+A command is a row of COMMANDS: what it takes, what it is for, and the module whose ``run`` does it. The module is
+imported when the command is used. A command that makes processes has its zygote started before that, so that the two
+interpreters load side by side.
+
+Whatever goes wrong is one line on standard error, and an exit code: 2 for a wrong command line, 125 for a failure of
+ours, 126 and 127 for a program that cannot be executed or found; else the program's own, or 128 + N after signal N.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Final, Union
+
+    Value = Union[str, bool, list[str]]
+
+__all__ = ["COMMANDS", "Command", "Option", "UsageError", "main", "parse"]
+
+PROGRAM: Final = "nscontainer"
+OURS, NOT_EXECUTABLE, NOT_FOUND, USAGE = 125, 126, 127, 2
+
+
+class UsageError(Exception):
+    """The command line makes no sense: one line, and exit code 2."""
+
+
+class Option:
+    """``--name`` or, with a *value* to show for it in the help, ``--name VALUE``; *many*: it may be given again."""
+
+    def __init__(self, names: str, value: str, about: str, *, many: bool = False) -> None:
+        self.names, self.value, self.about, self.many = names.split(), value, about, many
+
+    @property
+    def key(self) -> str:
+        """Under which name parse() returns it."""
+        return self.names[0][2:]
+
+
+class Command:
+    """One command: its module has ``run(zygote, options, operands)`` if it makes processes, else without a zygote."""
+
+    def __init__(self, name: str, operands: str, summary: str, module: str, options: tuple[Option, ...], *,
+                 clones: bool, notes: str = "") -> None:
+        self.name, self.operands, self.summary, self.module = name, operands, summary, module
+        self.options, self.clones, self.notes = options, clones, notes
+
+
+HELP: Final = Option("--help -h", "", "show this text")
+
+SANDBOX: Final = Command("sandbox", "[--] [COMMAND [ARG...]]", "run a program in a container made for it", "cli_sandbox", (
+    Option("--rootfs", "DIR", "the folder that is its /; without it, a view of this host whose changes vanish"),
+    Option("--ephemeral", "", "with --rootfs: changes vanish as well"),
+    Option("--read-only", "", "mount / read-only"),
+    Option("--bind", "SRC:DST[:ro]", "show a file or folder of the host at DST", many=True),
+    Option("--tmpfs", "DST", "put an empty folder in memory at DST", many=True),
+    Option("--network", "none|host", "only a loopback interface (the default), or the host's network"),
+    Option("--hostname", "NAME", "its host name (sandbox)"),
+    Option("--user", "USER[:GROUP]", "whom to run as, by name or number; its root unless given"),
+    Option("--cwd --workdir", "DIR", "where to start; by default here, or / with --rootfs"),
+    Option("--env", "NAME[=VALUE]", "set a variable; without a value, to what it is here", many=True),
+    Option("--cap-drop", "NAME", "take a capability away, or ALL of them", many=True),
+    Option("--cap-add", "NAME", "give a capability, after those of --cap-drop have gone", many=True),
+    Option("--timeout", "SECONDS", "kill it after that time; the exit code is 124 then"),
+    Option("--tty", "", "give it a terminal of its own; the default when both stdin and stdout are terminals"),
+    Option("--no-tty", "", "pass stdin, stdout and stderr through as they are"),
+    HELP,
+), clones=True, notes="""\
+COMMAND is process 1 of a container with its own processes, mounts, host name, IPC and network, no more than fourteen
+capabilities, and no way to gain any. Without COMMAND, that is a shell. Its environment is PATH, LANG, TERM and HOME,
+and what --env adds. An ordinary user needs nothing but user namespaces, and is root in there.
+
+Exit code: COMMAND's own, or 128 + N after signal N; 126 when it cannot be executed, 127 when there is no such program,
+124 after --timeout, 125 when the container cannot be made, 2 for a wrong command line.
+
+  nscontainer sandbox                               a shell, on a copy of this system
+  nscontainer sandbox -- sh -c 'hostname; id; ps -ef'
+  nscontainer sandbox --bind .:/src:ro --cwd /src --timeout 60 -- make -s test
+  nscontainer sandbox --rootfs /srv/debian --ephemeral --user 1000 -- python3 untrusted.py
+""")
+
+COMMANDS: Final = {command.name: command for command in (SANDBOX,)}
+GLOBAL_OPTIONS: Final = (HELP, Option("--version -v", "", "show the version"))
+
+
+def parse(options: Sequence[Option], arguments: Sequence[str]) -> tuple[dict[str, Value], list[str]]:
+    """Split *arguments* into the options given, by their first name, and the operands.
+
+    Options end at ``--`` and at the first operand, so that the options of a program to be run are its own.
+    """
+    by_name = {name: option for option in options for name in option.names}
+    given: dict[str, Value] = {}
+    rest = list(arguments)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        name, equals, value = word.partition("=")
+        option = by_name.get(name)
+        if option is None:
+            raise UsageError(f"unknown option {name!r}")
+        if not option.value:
+            if equals and value not in ("true", "false"):
+                raise UsageError(f"option {name} takes no value")
+            given[option.key] = value != "false"
+            continue
+        if not equals:
+            if not rest:
+                raise UsageError(f"option {name} needs a value: {option.value}")
+            value = rest.pop(0)
+        if option.many:
+            earlier = given.setdefault(option.key, [])
+            assert isinstance(earlier, list)
+            earlier.append(value)
+        else:
+            given[option.key] = value
+    return given, rest
+
+
+def _help() -> str:
+    lines = [f"usage: {PROGRAM} [options] COMMAND ...", "", "Linux containers in pure Python.", "", "Commands:"]
+    lines += [f"  {command.name:<12} {command.summary}" for command in COMMANDS.values()]
+    return "\n".join([*lines, "", "Options:", *_describe(GLOBAL_OPTIONS), "",
+                      f"{PROGRAM} COMMAND --help tells more of one.", ""])
+
+
+def _help_of(command: Command) -> str:
+    head = f"usage: {PROGRAM} {command.name} [options] {command.operands}"
+    about = command.summary[0].upper() + command.summary[1:] + "."
+    return "\n".join([head, "", about, "", "Options:", *_describe(command.options), "", command.notes])
+
+
+def _describe(options: Sequence[Option]) -> list[str]:
+    lines = []
+    for option in options:
+        names = ", ".join(option.names) + (f" {option.value}" if option.value else "")
+        lines.append(f"  {names:<26} {option.about}{'; may be repeated' if option.many else ''}")
+    return lines
+
+
+def _say(text: str, fd: int = 1) -> None:
+    """Write to a descriptor: print() would have Python complain once more, at its end, of a pipe that nobody reads."""
+    data = text.encode("utf-8", "surrogateescape")
+    while data:
+        data = data[os.write(fd, data):]
+
+
+def _complain(problem: str, command: str = "") -> None:
+    text = " ".join(f"{PROGRAM}: {command + ': ' if command else ''}{problem}".split("\n"))
+    try:
+        _say(text + "\n", 2)
+    except OSError:
+        pass  # standard error is closed, or its reader is gone: the exit code remains
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says and return the exit code; never raises."""
+    _open_streams()
+    if getsignal(SIGINT) is default_int_handler:
+        signal(SIGINT, SIG_DFL)  # Ctrl-C ends this process, as it does others; not by a KeyboardInterrupt somewhere
+    command = ""
+    try:
+        options, rest = parse(GLOBAL_OPTIONS, sys.argv[1:] if arguments is None else arguments)
+        if options.get("version"):
+            from . import __version__
+
+            _say(f"{PROGRAM} {__version__}\n")
+            return 0
+        if options.get("help"):
+            _say(_help())
+            return 0
+        if not rest:
+            raise UsageError("no command")
+        if rest[0] not in COMMANDS:
+            raise UsageError(f"unknown command {rest[0]!r}")
+        command = rest[0]
+        return _run(COMMANDS[command], rest[1:])
+    except UsageError as error:
+        _complain(f"{error}; try '{PROGRAM} {command + ' ' if command else ''}--help'", command)
+        return USAGE
+    except Exception as error:
+        return _failed(error, command)
+
+
+def _run(command: Command, arguments: list[str]) -> int:
+    options, operands = parse(command.options, arguments)
+    if options.get("help"):
+        _say(_help_of(command))
+        return 0
+    if not command.clones:
+        return _module(command.module).run(options, operands)  # type: ignore[no-any-return]
+    from .spawner import Zygote
+
+    zygote = Zygote()
+    try:
+        zygote.start()
+        return _module(command.module).run(zygote, options, operands)  # type: ignore[no-any-return]
+    finally:
+        zygote.close()
+
+
+def _module(name: str):  # type: ignore[no-untyped-def]
+    return __import__(f"{__package__}.{name}", fromlist=["run"])
+
+
+def _failed(error: Exception, command: str) -> int:
+    """Report a failure and return its exit code."""
+    from .errors import ContainerError, ProgramNotExecutable, ProgramNotFound
+
+    if isinstance(error, ContainerError):
+        _complain(str(error), command)
+    elif isinstance(error, OSError):
+        _complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), command)
+    else:
+        _complain(f"internal error: {type(error).__name__}: {error}", command)
+    return (NOT_FOUND if isinstance(error, ProgramNotFound)
+            else NOT_EXECUTABLE if isinstance(error, ProgramNotExecutable) else OURS)
+
+
+def _open_streams() -> None:
+    """See that 0, 1 and 2 are open: else the next descriptor made would become somebody's standard stream."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)  # the lowest free number is this one

@@ -1,0 +1,328 @@
+"""Container: start programs in it, look at it, signal, freeze and destroy it."""
+from __future__ import annotations
+
+import os
+from _thread import RLock
+from errno import ESRCH
+
+from . import hooks, idmap, namespaces, stats
+from .cgroups.manager import manager_for
+from .config import CommandHook, Config, HookState
+from .errors import (
+    ContainerError,
+    ContainerNotExists,
+    ContainerNotRunning,
+    ContainerNotStopped,
+    ContainerPaused,
+    SyscallError,
+)
+from .process import Streams
+from .spawner import Birth, Child
+from .state import State, Status, Stranger, prepare_state, publish_state, start_time
+from .sys.capability import last_cap
+from .sys.clone import CLONE
+from .sys.resource import prlimit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .cgroups.manager import Manager
+    from .process import Process
+    from .spawner import Zygote
+    from .stats import Stats
+    from .sync import Message
+
+__all__ = ["Container"]
+
+OUTSIDE, INSIDE = ("prestart", "create_runtime"), ("create_container", "start_container")
+# What a further process takes from the container's config; the rest was the first one's business.
+_FOR_ENTERING = ("namespaces", "rlimits", "additional_groups", "parent_death_signal", "no_new_privileges", "umask")
+
+
+class Container:
+    """A container: a configuration, a state directory and, between start and its end, a first process.
+
+    Made by ``factory.create`` and ``factory.load``. Its methods may be called from any thread. As a context manager it
+    is killed and destroyed at the end.
+    """
+
+    def __init__(self, id: str, config: Config, zygote: Zygote, directory: str | None, *,
+                 init: Child | Stranger | None = None, cgroup_paths: dict[str, str] | None = None) -> None:
+        self.id = id
+        self._config, self._zygote, self._directory = config, zygote, directory
+        self._init = init
+        self._started = start_time(init.pid) if init is not None and not init.poll() else ""
+        self._descriptors: tuple[str, ...] = ()
+        self._manager: Manager | None = manager_for(config.cgroups, cgroup_paths) if config.cgroups else None
+        self._destroyed = False
+        self._lock = RLock()
+
+    def __repr__(self) -> str:
+        return f"Container({self.id!r}, {self.status().name.lower()})"
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._init is not None:
+                self._init.kill()
+            self.destroy()
+
+    def config(self) -> Config:
+        """Return a copy of its configuration."""
+        return self._config.copy()
+
+    def status(self) -> Status:
+        """Say what it is doing, asking the kernel each time."""
+        with self._lock:
+            if self._directory is not None and os.path.exists(f"{self._directory}/checkpoint"):
+                return Status.CHECKPOINTED
+            if self._init is None or self._init.poll():
+                return Status.DESTROYED
+            return Status.PAUSED if self._manager is not None and self._manager.frozen() else Status.RUNNING
+
+    def state(self) -> State:
+        """Describe it as state.json does; ContainerNotExists when its first process is gone."""
+        with self._lock:
+            if self.status() is Status.DESTROYED or self._init is None:
+                raise ContainerNotExists(f"container {self.id!r} is not running")
+            return self._state(self._init.pid)
+
+    def _state(self, pid: int) -> State:
+        return State(
+            id=self.id, init_process_pid=pid, init_process_start=self._started, config=self._config,
+            cgroup_paths=self._manager.get_paths() if self._manager is not None else {},
+            namespace_paths=namespaces.paths(self._config, pid), external_descriptors=self._descriptors)
+
+    def processes(self) -> list[int]:
+        """Return the pids, in the caller's pid namespace, of all its processes."""
+        with self._lock:
+            if self._manager is not None:
+                return self._manager.get_pids()
+            if self._init is None or self._init.poll():
+                return []
+            return namespaces.members(self._config, self._init.pid)
+
+    def stats(self) -> Stats:
+        """Read its counters: the cgroup's, and those of its network interfaces on the host."""
+        return stats.collect(self._manager, self._config.networks)
+
+    def set(self, config: Config) -> None:
+        """Replace its configuration, and have its cgroup obey the new one."""
+        with self._lock:
+            if self._manager is not None:
+                self._manager.set(config)
+            self._config = config
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its first process."""
+        with self._lock:
+            if self._init is None:
+                raise ContainerNotRunning(f"container {self.id!r} has not been started")
+            try:
+                self._init.signal(int(number))
+            except SyscallError as error:
+                if error.errno != ESRCH:
+                    raise
+                raise ContainerNotRunning(f"container {self.id!r} is not running: its first process has ended") from None
+
+    def pause(self) -> None:
+        """Freeze all its processes."""
+        self._freeze(True)
+
+    def resume(self) -> None:
+        """Let them run on."""
+        self._freeze(False)
+
+    def _freeze(self, frozen: bool) -> None:
+        with self._lock:
+            if self.status() not in (Status.RUNNING, Status.PAUSED):
+                raise ContainerNotRunning(f"container {self.id!r} is not running")
+            if self._manager is None:
+                raise ContainerError(f"container {self.id!r} has no cgroup, and only a cgroup can be frozen",
+                                     hint="give its config a cgroup: config.cgroups")
+            self._manager.freeze(frozen)
+
+    def start(self, process: Process) -> None:
+        """Run *process*: as the first one, which makes the container, or as a further one in a container that runs."""
+        with self._lock:
+            process.check()
+            self._check_existence()
+            status = self.status()
+            if status is Status.PAUSED:
+                raise ContainerPaused(f"container {self.id!r} is paused", hint="resume it before a start")
+            if status is Status.CHECKPOINTED:
+                raise ContainerNotRunning(f"container {self.id!r} is checkpointed", hint="restore it")
+            streams = Streams(process)
+            try:
+                if status is Status.RUNNING:
+                    child = self._enter(process, streams)
+                else:
+                    child = self._begin(process, streams)
+            except BaseException:
+                streams.abandon()
+                raise
+            process.started(child, streams)
+
+    def _check_existence(self) -> None:
+        if self._destroyed or self._directory is not None and not os.path.isdir(self._directory):
+            raise ContainerNotExists(f"container {self.id!r} has been destroyed")
+
+    def _begin(self, process: Process, streams: Streams) -> Child:
+        """Make the container around its first process."""
+        config = self._config
+        plan = namespaces.Plan(config)
+        cgroup = None
+        opened: list[int] = []
+        try:
+            cgroup = self._manager.directory_fd() if self._manager is not None else None
+            with Birth(self._zygote) as birth:
+                birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets)
+                maps = self._mount_maps(opened)
+                message = self._message("standard", process, streams, config.pack())
+                message["mount_maps"] = {str(at): len(streams.give) + number for number, at in enumerate(maps)}
+                child = birth.born()
+                if plan.flags & CLONE.NEWUSER:
+                    birth.hear()
+                    idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
+                if self._manager is not None:
+                    self._manager.apply(child.pid)
+                self._raise_limits(child.pid)
+                birth.tell(message, [*streams.give, *opened])
+                self._remember(child, streams)
+                streams.given()
+                while (wish := birth.hear()) is not None:
+                    self._run_hooks(wish["hook"], wish["index"], child.pid)
+                    birth.tell({"go": True})
+                if self._directory is not None:
+                    publish_state(self._directory)
+                self._init = child
+                for hook in config.hooks.poststart:
+                    hooks.run(hook, self._hook_state(child.pid))
+                return child
+        except BaseException:
+            self._init = None
+            if self._manager is not None:
+                self._manager.destroy()
+            raise
+        finally:
+            plan.close()
+            for fd in [*opened, *([] if cgroup is None else [cgroup])]:
+                os.close(fd)
+
+    def _remember(self, child: Child, streams: Streams) -> None:
+        """Prepare state.json, while the child is busy."""
+        self._descriptors = tuple(os.readlink(f"/proc/self/fd/{fd}") for fd in streams.give[:3])
+        if self._directory is None:
+            return
+        try:
+            self._started = start_time(child.pid)
+            prepare_state(self._directory, self._state(child.pid))
+        except FileNotFoundError:
+            self._check_existence()  # another process has destroyed it meanwhile
+            raise
+
+    def _enter(self, process: Process, streams: Streams) -> Child:
+        """Add a process to the container."""
+        assert self._init is not None
+        target = self._init.share()
+        cgroup = None
+        try:
+            cgroup = self._manager.directory_fd() if self._manager is not None else None
+            packed = self._config.pack()
+            with Birth(self._zygote) as birth:
+                birth.request(0, [(namespaces.mask_to_enter(self._config), target)], cgroup=cgroup,
+                              oom_score_adj=self._config.oom_score_adj)
+                message = self._message("setns", process, streams, {k: packed[k] for k in _FOR_ENTERING if k in packed})
+                child = birth.born()
+                if self._manager is not None and cgroup is None:
+                    self._manager.apply(child.pid)
+                self._raise_limits(child.pid)
+                birth.tell(message, streams.give)
+                streams.given()
+                birth.hear()
+                return child
+        finally:
+            for fd in [target, *([] if cgroup is None else [cgroup])]:
+                os.close(fd)
+
+    def _message(self, kind: str, process: Process, streams: Streams, packed: Message) -> Message:
+        wanted = process.capabilities if process.capabilities is not None else self._config.capabilities
+        hook_lists = self._config.hooks
+        inside: dict[str, list[Message | None]] = {
+            name: [hook.pack() if isinstance(hook, CommandHook) else None for hook in getattr(hook_lists, name)]
+            for name in INSIDE}
+        return {
+            "kind": kind, "config": packed, "args": process.args, "env": process.env, "user": process.user,
+            "cwd": process.cwd or "/", "stdio": [0, 1, 2], "extra": streams.extra,
+            "console": 0 if streams.console is not None else None, "console_path": process.console_path,
+            "capabilities": wanted if wanted is None or isinstance(wanted, tuple) else list(wanted),
+            "mount_maps": {}, "last_cap": last_cap(), "state": self._hook_state(0).to_json(),
+            "hooks": {**inside, "create_runtime": any(getattr(hook_lists, name) for name in OUTSIDE)},
+        }
+
+    def _mount_maps(self, opened: list[int]) -> list[int]:
+        """Make a user namespace for each id-mapped mount, into *opened*; return which mounts they are of."""
+        mapped = [at for at, mount in enumerate(self._config.mounts) if mount.uid_mappings or mount.gid_mappings]
+        for at in mapped:
+            mount = self._config.mounts[at]
+            with Birth(self._zygote) as birth:
+                birth.request(CLONE.NEWUSER)
+                holder = birth.born()
+                birth.hear()
+                idmap.write(holder.pid, mount.uid_mappings, mount.gid_mappings)
+                opened.append(os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC))
+                birth.hang_up()  # nothing to become: it goes away
+                holder.poll(None)
+        return mapped
+
+    def _raise_limits(self, pid: int) -> None:
+        """Raise the child's hard limits where the config wants more: only the host's root may, and the child may not be it."""
+        for at, limit in enumerate(self._config.rlimits):
+            soft, hard = prlimit(pid, limit.type)
+            if limit.hard > hard:
+                try:
+                    prlimit(pid, limit.type, (soft, limit.hard))
+                except SyscallError as error:
+                    error.hint = f"rlimits[{at}].hard is above the caller's own hard limit; CAP_SYS_RESOURCE may raise it"
+                    raise
+
+    def _run_hooks(self, kind: str, index: int | None, pid: int) -> None:
+        state = self._hook_state(pid)
+        if index is None:
+            for name in OUTSIDE:
+                for hook in getattr(self._config.hooks, name):
+                    hooks.run(hook, state.to_json())
+        else:
+            hooks.run(getattr(self._config.hooks, kind)[index], state.to_json())
+
+    def _hook_state(self, pid: int) -> HookState:
+        return HookState(version=self._config.version, id=self.id, pid=pid, root=self._config.rootfs)
+
+    def destroy(self) -> None:
+        """Remove what is left of it: processes, cgroup, state directory. ContainerNotStopped while it runs."""
+        with self._lock:
+            status = self.status()
+            if status is not Status.DESTROYED:
+                raise ContainerNotStopped(f"container {self.id!r} is {status.name.lower()}",
+                                          hint="signal it, and wait for its process, before destroying it")
+            if self._manager is not None:
+                self._manager.destroy()
+            if self._directory is not None:
+                _remove(self._directory)
+            self._init = None
+            if not self._destroyed:
+                self._destroyed = True
+                for hook in self._config.hooks.poststop:
+                    hooks.run(hook, self._hook_state(0).to_json())
+
+
+def _remove(directory: str) -> None:
+    """Remove a state directory and the files in it; that somebody else does the same is no error."""
+    try:
+        for name in os.listdir(directory):
+            os.unlink(f"{directory}/{name}")
+        os.rmdir(directory)
+    except FileNotFoundError:
+        if os.path.isdir(directory):
+            _remove(directory)

@@ -1,0 +1,268 @@
+"""Steps too small for a room of their own, and the two tails that both kinds of process share.
+
+Each takes the child as its only argument. By the second half of the list the image's files are the only ones in
+sight, so nothing here imports, looks up a name through libc, or opens a path of the host.
+"""
+from __future__ import annotations
+
+import os
+import stat
+from errno import EACCES, EINVAL, ENOENT, ENOEXEC, ENOTDIR, EPERM, EROFS
+
+from . import sync, user
+from .errors import ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
+from .security import capabilities
+from .sys.credentials import setgroups, setresgid, setresuid, setsid
+from .sys.fds import CLOSE_RANGE, close_range
+from .sys.files import close, dup3, fcntl_dupfd, openat, write_all
+from .sys.openat2 import RESOLVE, openat2
+from .sys.prctl import set_keepcaps, set_no_new_privs, set_pdeathsig
+from .sys.process import default_signals, execve
+from .sys.resource import prlimit
+from .sys.terminal import set_controlling_terminal
+from .sys.uts import setdomainname, sethostname
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, NoReturn
+
+    from .init import Child, Step
+
+__all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "adjust_oom_score", "become_root", "name_host", "set_sysctls",
+           "start_session", "take_stdio", "write_proc"]
+
+# Descriptors of regular files keep their owner: they are the caller's own files. A pipe, a socket or a terminal is a
+# channel to us, and a program that is not root could not open it again through /dev/stderr.
+_CHANNELS = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR)
+_NULL = os.makedev(1, 3)
+
+
+def write_proc(path: str, text: str) -> None:
+    """Write *text* to a file of the host's /proc in one write(2): labels, sysctls, scores."""
+    fd = openat2(-100, f"/proc/{path}", os.O_WRONLY, resolve=_NO_TRICKS)
+    try:
+        write_all(fd, text.encode())
+    except SyscallError as error:
+        raise SyscallError("write", error.errno or 0, f"/proc/{path}", text=text) from None
+    finally:
+        close(fd)
+
+
+_NO_TRICKS = int(RESOLVE.NO_MAGICLINKS)
+
+
+def become_root(child: Child) -> None:
+    """Take the ids 0 of the new user namespace: until now ours had no name in it."""
+    _setgroups([])
+    setresgid(0, 0, 0)
+    setresuid(0, 0, 0)
+
+
+def _setgroups(groups: list[int]) -> None:
+    try:
+        setgroups(groups)
+    except SyscallError as error:
+        # user_namespaces(7): where an ordinary user wrote the map, setgroups is denied for good. Without any to
+        # set, keeping what we have is all there is; with some, the user asked for what cannot be.
+        if error.errno != EPERM or groups or _setgroups_allowed():
+            raise
+
+
+def _setgroups_allowed() -> bool:
+    try:
+        fd = openat(-100, "/proc/self/setgroups", os.O_RDONLY)
+    except SyscallError:
+        return False  # no /proc in the container: nothing says that it is allowed
+    try:
+        return os.read(fd, 8).strip() != b"deny"
+    finally:
+        close(fd)
+
+
+def take_stdio(child: Child) -> None:
+    """Put the three streams of the program on 0, 1 and 2."""
+    for number, fd in enumerate(child.stdio):
+        dup3(fd, number)
+
+
+def start_session(child: Child) -> None:
+    """Leave the caller's session, and make the console the controlling terminal of our own."""
+    setsid()
+    if child.console is not None:
+        set_controlling_terminal(0)
+
+
+def adjust_oom_score(child: Child) -> None:
+    """Write oom_score_adj: proc(5). Going below the inherited score needs CAP_SYS_RESOURCE on the host."""
+    write_proc("self/oom_score_adj", str(child.config.oom_score_adj))
+
+
+def name_host(child: Child) -> None:
+    """Set the names that uname(2) reports."""
+    if child.config.hostname:
+        sethostname(child.config.hostname)
+    if child.config.domainname:
+        setdomainname(child.config.domainname)
+
+
+def set_sysctls(child: Child) -> None:
+    """Write kernel parameters of our own namespaces; validation has let through no others: sysctl(8)."""
+    for key, value in child.config.sysctl.items():
+        # Like sysctl(8): where a slash is the first separator, dots and slashes have changed places.
+        slash = 0 <= key.find("/") < (key.find(".") % (len(key) + 1))
+        write_proc("sys/" + (key if slash else key.translate(_SWAP_SEPARATORS)), value)
+
+
+_SWAP_SEPARATORS = str.maketrans("./", "/.")
+
+
+def set_umask(child: Child) -> None:
+    """Reset the mask that the caller's program happened to have when the zygote started."""
+    os.umask(0o022 if child.config.umask is None else child.config.umask)
+
+
+def become_user(child: Child) -> None:
+    """Look the user up in the container's own files and become it, keeping capabilities for the next step."""
+    found = user.resolve(child.user, child.config.additional_groups)
+    child.home = found.home
+    if found.uid or found.gid:
+        _give_channels(found.uid, found.gid)
+    set_keepcaps(True)  # setuid to another user than root would drop them: capabilities(7)
+    _setgroups(found.sgids)
+    setresgid(found.gid, found.gid, found.gid)
+    setresuid(found.uid, found.uid, found.uid)
+
+
+def _give_channels(uid: int, gid: int) -> None:
+    for fd in (0, 1, 2):
+        status = os.fstat(fd)
+        if stat.S_IFMT(status.st_mode) in _CHANNELS and status.st_rdev != _NULL:
+            try:
+                os.fchown(fd, uid, gid)
+            except OSError as error:
+                # A terminal or pipe of an id that has no name in our user namespace, or on a read-only mount: the
+                # descriptor itself works all the same.
+                if error.errno not in (EPERM, EINVAL, EROFS):
+                    raise
+
+
+def change_directory(child: Child) -> None:
+    """Go to the working directory, and make sure that it is inside: CVE-2024-21626 was one that was not."""
+    try:
+        os.chdir(child.cwd)
+    except OSError as error:
+        raise SetupError(f"chdir to {child.cwd!r}: {error.strerror}", errno=error.errno, filename=child.cwd, call="chdir",
+                         hint="the working directory must exist in the container") from None
+    try:
+        inside = os.getcwd().startswith("/")
+    except FileNotFoundError:
+        inside = False  # getcwd(3): "(unreachable)"
+    if not inside:
+        raise SetupError(f"the working directory {child.cwd!r} lies outside the container's root", filename=child.cwd)
+
+
+def limit_resources(child: Child) -> None:
+    """Set the ceilings: setrlimit(2). Last, for a small one would hit the steps before; the caller has raised hard limits."""
+    for limit in child.config.rlimits:
+        prlimit(0, limit.type, (limit.soft, limit.hard))
+
+
+def pass_descriptors(child: Child) -> None:
+    """Put the extra files on 3, 4, …, and mark everything else to be closed by execve."""
+    if not child.extra_files:
+        close_range(3, flags=CLOSE_RANGE.CLOEXEC)
+        return
+    # Sources may sit where targets go: lift all of them out of the way first.
+    first_free = 3 + len(child.extra_files)
+    child.link = fcntl_dupfd(child.link, first_free)
+    lifted = [None if fd is None else fcntl_dupfd(fd, first_free) for fd in child.extra_files]
+    close_range(3, flags=CLOSE_RANGE.CLOEXEC)
+    for number, fd in enumerate(lifted, 3):
+        if fd is not None:
+            dup3(fd, number)
+
+
+def follow_parent(child: Child) -> None:
+    """Ask for a signal when the caller dies: prctl(2). After the user change, which clears it."""
+    set_pdeathsig(child.config.parent_death_signal)
+
+
+def execute(child: Child) -> NoReturn:
+    """Say goodbye and become the program: execve(2)."""
+    environment = _environment(child)
+    args = [os.fsencode(arg) for arg in child.args]
+    candidates = _candidates(child.args[0], environment)
+    default_signals()  # Python ignores SIGPIPE and SIGXFSZ, and execve keeps what is ignored
+    sync.send(child.link, {"exec": True})  # EPIPE here: the caller is gone, and with it whoever wanted this program
+    denied = None
+    for path in candidates:
+        try:
+            execve(path, args, environment)
+        except SyscallError as error:
+            if error.errno == ENOEXEC:
+                raise ProgramNotExecutable(
+                    f"exec: {path!r}: exec format error", errno=ENOEXEC, call="execve", filename=path,
+                    hint="it is for another machine, or a script without #! in its first line") from None
+            if error.errno == EACCES:
+                denied = path
+            elif error.errno not in (ENOENT, ENOTDIR):
+                raise
+            elif os.path.isfile(path) and error.errno == ENOENT:
+                raise ProgramNotFound(
+                    f"exec: {path!r}: no such file or directory: it is there, and the loader it asks for is not",
+                    errno=ENOENT, call="execve", filename=path,
+                    hint="install its interpreter or dynamic loader in the root filesystem") from None
+    if denied is not None:
+        raise ProgramNotExecutable(f"exec: {denied!r}: permission denied", errno=EACCES, call="execve", filename=denied)
+    name = child.args[0]
+    if "/" in name:
+        raise ProgramNotFound(f"exec: {name!r}: stat {name}: no such file or directory", errno=ENOENT, call="execve",
+                              filename=name)
+    raise ProgramNotFound(f"exec: {name!r}: executable file not found in $PATH", errno=ENOENT, call="execve", filename=name,
+                          hint=f"PATH is {_value(environment, b'PATH')!r}")
+
+
+def _environment(child: Child) -> list[bytes]:
+    """The program's variables: of duplicates the last, HOME added when it is missing or empty."""
+    variables = {}
+    for pair in child.env:
+        name, _, value = os.fsencode(pair).partition(b"=")
+        variables[name] = value
+    if not variables.get(b"HOME"):
+        variables[b"HOME"] = os.fsencode(child.home)
+    return [name + b"=" + value for name, value in variables.items()]
+
+
+def _value(environment: list[bytes], name: bytes) -> str:
+    for pair in environment:
+        if pair.startswith(name + b"="):
+            return os.fsdecode(pair[len(name) + 1:])
+    return ""
+
+
+def _candidates(name: str, environment: list[bytes]) -> list[str]:
+    """Where execvp(3) would look: the path itself when it has a slash, else each directory of PATH."""
+    if "/" in name:
+        return [name]
+    if not name:
+        return []
+    directories = _value(environment, b"PATH").split(":") if any(e.startswith(b"PATH=") for e in environment) else []
+    return [os.path.join(directory or ".", name) for directory in directories]
+
+
+GIVE_UP_POWER: Final[tuple[Step, ...]] = (
+    ("set the file mode creation mask", set_umask, None),
+    ("forbid new privileges", lambda child: set_no_new_privs(), lambda child: child.config.no_new_privileges),
+    ("shrink the bounding set",                                  # needs CAP_SETPCAP: before the user changes
+        lambda child: capabilities.drop_bounding(child.capabilities, child.last_cap), None),
+    ("become the user", become_user, None),
+    ("keep the listed capabilities", lambda child: capabilities.apply(child.capabilities), None),
+    ("enter the working directory", change_directory, None),     # as the user: a directory it may not enter is refused
+)
+
+BECOME_THE_PROGRAM: Final[tuple[Step, ...]] = (
+    ("die with the parent", follow_parent, lambda child: child.config.parent_death_signal),
+    ("pass descriptors", pass_descriptors, None),
+    ("limit resources", limit_resources, lambda child: child.config.rlimits),
+    ("run the program", execute, None),
+)

@@ -1,0 +1,231 @@
+"""Stand between the user and a program: pass signals on, and be its terminal's other side.
+
+Lesson  A pseudo-terminal is a pair. The program has one end for its terminal; what is typed goes into the other, and
+        what the program writes comes out of it. The real terminal is set to raw, so that all keys reach the program's.
+Read    pty(7), termios(3), ioctl_tty(2), signal(7)
+"""
+from __future__ import annotations
+
+import os
+import select
+import time
+from _signal import SIG_DFL, SIG_IGN, getsignal, set_wakeup_fd, signal
+from errno import EAGAIN, EIO, EPIPE, ESRCH
+
+from . import pid1
+from .errors import SyscallError
+from .sys.terminal import get_window_size, make_raw, restore, set_window_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .console import Console
+    from .process import ExitState, Process
+
+__all__ = ["TIMED_OUT", "Relay"]
+
+TIMED_OUT = 124  # what timeout(1) says
+SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGUSR1, SIGUSR2, SIGTERM, SIGCONT, SIGSTOP, SIGTSTP, SIGWINCH = (
+    1, 2, 3, 9, 10, 12, 15, 18, 19, 20, 28)
+FORWARDED = (SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM)
+_BLOCK = 1 << 16
+
+
+class Relay:
+    """From before a program starts to after its end: ``with`` it, start the process, and attend() to it.
+
+    With *terminal* the process gets a console, and our own terminal is raw until the end of the ``with``.
+    """
+
+    def __init__(self, process: Process, timeout: float | None = None, *, terminal: bool = False) -> None:
+        self._process, self._timeout = process, timeout
+        self._console: Console | None = process.new_console(os.geteuid()) if terminal else None
+        self._saved: Any = None                # how our terminal was
+        self._handlers: dict[int, Any] = {}    # what was there before ours
+        self._asked = 0                        # the signal that SIGKILL was sent in place of
+        self._typed = b""                      # read from stdin, not yet taken by the program's terminal
+        self._reading = terminal               # stdin
+
+    def __enter__(self) -> Relay:
+        self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        set_wakeup_fd(self._waker, warn_on_full_buffer=False)  # the C handler writes the number of each signal there
+        caught = FORWARDED if self._console is None else (*FORWARDED, SIGTSTP, SIGCONT, SIGWINCH)
+        for number in caught:
+            if getsignal(number) is not SIG_IGN:  # nohup(1), or a job in the background: not for us, so not for it
+                self._handlers[number] = signal(number, _nothing)
+        if self._console is not None:
+            os.set_blocking(self._console.fileno(), False)
+            self._copy_size()
+            self._take_terminal()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._release_terminal()
+        for number, handler in self._handlers.items():
+            signal(number, handler if handler is not None else SIG_DFL)
+        set_wakeup_fd(-1)
+        os.close(self._wake)
+        os.close(self._waker)
+        self._hang_up()
+
+    def attend(self) -> int:
+        """Pass on what there is to pass on until the program ends; return the exit code for it."""
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        watch = self._process.fileno()
+        try:
+            while True:
+                left = None if deadline is None else deadline - time.monotonic()
+                ready = self._ready(watch, left)
+                if self._wake in ready:
+                    self._handle_signals()
+                if self._console is not None:
+                    self._pass_bytes(ready)
+                if watch in ready:
+                    return self._ended(self._process.wait())
+                if left is not None and left <= 0:
+                    self._send(SIGKILL)
+                    self._ended(self._process.wait())
+                    return TIMED_OUT
+        finally:
+            os.close(watch)
+
+    def _ready(self, watch: int, left: float | None) -> dict[int, int]:
+        poll = select.poll()
+        poll.register(watch, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        if self._console is not None:
+            poll.register(self._console.fileno(), select.POLLIN | (select.POLLOUT if self._typed else 0))
+            if self._reading and not self._typed:  # no faster than the program takes it
+                poll.register(0, select.POLLIN)
+        return dict(poll.poll(None if left is None else max(0, int(left * 1000) + 1)))
+
+    def _ended(self, state: ExitState) -> int:
+        if self._console is not None:
+            while self._show():  # the last words: everybody who could write more is dead
+                pass
+        return 128 + self._asked if self._asked and state.returncode == -SIGKILL else state.exit_status
+
+    # --- signals
+
+    def _handle_signals(self) -> None:
+        for number in os.read(self._wake, 1024):
+            if number in FORWARDED:
+                self._send(number)
+            elif number == SIGWINCH:
+                self._copy_size()
+            elif number == SIGTSTP:  # somebody stops us from outside: a Ctrl-Z goes to the program's terminal
+                self._release_terminal()
+                os.kill(os.getpid(), SIGSTOP)
+            elif number == SIGCONT:
+                self._take_terminal()
+                self._copy_size()
+
+    def _send(self, number: int) -> None:
+        try:
+            if pid1.send(self._process, number):
+                self._asked = number
+        except SyscallError as error:
+            if error.errno != ESRCH:  # it has ended just now
+                raise
+
+    # --- terminals
+
+    def _take_terminal(self) -> None:
+        if self._saved is None and os.isatty(0):
+            self._saved = make_raw(0)
+
+    def _release_terminal(self) -> None:
+        if self._saved is not None:
+            restore(0, self._saved)
+            self._saved = None
+
+    def _copy_size(self) -> None:
+        for fd in (0, 1):
+            if self._console is not None and os.isatty(fd):
+                set_window_size(self._console.fileno(), *get_window_size(fd))
+                return
+
+    def _hang_up(self) -> None:
+        """Close our end of the program's terminal: the program gets SIGHUP."""
+        if self._console is not None:
+            self._console.close()
+            self._console = None
+
+    def _pass_bytes(self, ready: dict[int, int]) -> None:
+        assert self._console is not None
+        if 0 in ready:
+            self._type()
+        if self._typed:
+            self._give()
+        if self._console.fileno() in ready and not self._show():
+            # EIO: no process has the terminal open just now. One may open it again, so only the program's end is the
+            # end; until then poll would return at once, for ever.
+            time.sleep(0.05)
+
+    def _type(self) -> None:
+        """Take what has been typed."""
+        try:
+            data = os.read(0, _BLOCK)
+        except OSError as error:
+            if error.errno != EIO:  # our terminal is gone
+                raise
+            data = b""
+        if data:
+            self._typed = data
+            return
+        self._reading = False
+        if os.isatty(0):
+            self._hang_up()
+        else:
+            self._typed = b"\4"  # end of file, as one would type it
+
+    def _give(self) -> None:
+        """Pass on as much as the program's terminal takes now."""
+        assert self._console is not None
+        try:
+            taken = self._typed[:os.write(self._console.fileno(), self._typed)]
+        except OSError as error:
+            if error.errno not in (EAGAIN, EIO):
+                raise
+            return
+        self._typed = self._typed[len(taken):]
+        self._interrupt(taken)
+
+    def _interrupt(self, typed: bytes) -> None:
+        """Make Ctrl-C and Ctrl-\\ end a program that has no handler for their signals: see pid1."""
+        from termios import ISIG, VINTR, VQUIT, tcgetattr
+
+        assert self._console is not None
+        terminal = self._console.fileno()
+        modes = tcgetattr(terminal)
+        for key, number in ((VINTR, SIGINT), (VQUIT, SIGQUIT)):
+            if modes[3] & ISIG and modes[6][key] in typed and os.tcgetpgrp(terminal) == self._process.pid:
+                if pid1.shielded(self._process, number):
+                    self._send(number)
+
+    def _show(self) -> bool:
+        """Pass on what the program has written; say whether there was something."""
+        assert self._console is not None
+        try:
+            data = os.read(self._console.fileno(), _BLOCK)
+        except OSError as error:
+            if error.errno not in (EIO, EAGAIN):
+                raise
+            return False
+        while data:
+            try:
+                data = data[os.write(1, data):]
+            except OSError as error:
+                if error.errno == EAGAIN:  # somebody has made our terminal non-blocking
+                    select.select((), (1,), ())
+                elif error.errno in (EPIPE, EIO):
+                    self._hang_up()
+                    return False
+                else:
+                    raise
+        return True
+
+
+def _nothing(*_: object) -> None:
+    """Handle a signal: the wakeup descriptor has its number already."""

@@ -1,0 +1,1 @@
+"""What a process of a container may still do."""

@@ -1,0 +1,283 @@
+"""Descriptors: close many, hold a file in memory, hand one to another process, wait for one.
+
+Lesson  A descriptor is this process's number for an open file; SCM_RIGHTS gives another process a number for it too.
+Read    close_range(2), memfd_create(2), fcntl(2), socketpair(2), sendmsg(2), recvmsg(2), unix(7), cmsg(3), poll(2)
+Needs   no capability
+"""
+from __future__ import annotations
+
+import os
+from ctypes import (Structure, addressof, c_char_p, c_int, c_short, c_size_t, c_ssize_t, c_uint, c_ulong, c_void_p,
+                    create_string_buffer, sizeof)
+from errno import EBADF, EINVAL, EMSGSIZE
+from time import monotonic
+
+from ..errors import SyscallError
+from .flags import Enumeration, Flags
+from .libc import EINTR, encoded, failure, function, get_errno, syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["CLOSE_RANGE", "F_SEAL", "MFD", "SOCK", "add_seals", "close_range", "get_seals", "memfd_create", "poll",
+           "receive_descriptors", "send_descriptors", "socketpair"]
+
+_U32, _I31 = 0xFFFFFFFF, 0x7FFFFFFF
+
+
+class CLOSE_RANGE(Flags):
+    """The flags of close_range(2)."""
+
+    UNSHARE = 2
+    CLOEXEC = 4       # mark them, leave them open: Linux 5.11
+
+
+_close_range = syscall("close_range", c_uint, c_uint, c_uint)
+
+
+def close_range(first: int, last: int = _U32, flags: int = 0) -> None:
+    """Close the descriptors from *first* to *last*, or with CLOSE_RANGE_CLOEXEC let execve do it: Linux 5.9.
+
+    EINVAL   *last* is below *first*, or CLOSE_RANGE_CLOEXEC before Linux 5.11
+    """
+    if not (0 <= first <= _U32 and 0 <= last <= _U32 and 0 <= flags <= _U32):
+        raise OverflowError(f"range {first} to {last} or flags {flags:#x} out of range")
+    if _close_range(first, last, flags) < 0:
+        raise failure("close_range", first=first, last=last, flags=CLOSE_RANGE(flags))
+
+
+class MFD(Flags):
+    """The flags of memfd_create(2)."""
+
+    CLOEXEC = 0x1
+    ALLOW_SEALING = 0x2
+    HUGETLB = 0x4
+    NOEXEC_SEAL = 0x8     # Linux 6.3
+    EXEC = 0x10           # Linux 6.3: say that it is to be executed, for vm.memfd_noexec may be set
+
+
+class F_SEAL(Flags):
+    """What can be forbidden for good to everybody who has the file."""
+
+    SEAL = 0x1            # further seals
+    SHRINK = 0x2
+    GROW = 0x4
+    WRITE = 0x8
+    FUTURE_WRITE = 0x10   # writes, but not through mappings that exist
+    EXEC = 0x20           # changes of the executable bits: Linux 6.3
+
+
+_memfd_create = syscall("memfd_create", c_char_p, c_uint)
+_fcntl = function("fcntl", c_int, c_int, c_int)
+
+_MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 0x1, 0x2, 0x10
+_F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
+
+
+def memfd_create(name: str, flags: int = 0, *, allow_sealing: bool = False, executable: bool = False) -> int:
+    """Return a file in memory that has no path and goes with its last descriptor; closed by execve.
+
+    *executable* asks for MFD_EXEC; Linux before 6.3 does not know the flag, and lets any such file be executed.
+
+    EACCES   *executable*, and vm.memfd_noexec is 2
+    EINVAL   *name* is longer than 249 bytes, or an unknown flag
+    """
+    flags = int(flags) | _MFD_CLOEXEC | (_MFD_ALLOW_SEALING if allow_sealing else 0)
+    if not 0 <= flags <= _U32:
+        raise OverflowError(f"flags {flags:#x} do not fit 32 bits")
+    raw = encoded(name)
+    if executable:
+        fd = _memfd_create(raw, flags | _MFD_EXEC)
+        if fd >= 0:
+            return fd
+        if get_errno() != EINVAL:
+            raise failure("memfd_create", name=name, flags=MFD(flags | _MFD_EXEC))
+    fd = _memfd_create(raw, flags)
+    if fd < 0:
+        raise failure("memfd_create", name=name, flags=MFD(flags))
+    return fd
+
+
+def add_seals(fd: int, seals: int) -> None:
+    """Forbid more to everybody: F_ADD_SEALS.
+
+    EBUSY    F_SEAL_WRITE, and it is mapped for writing
+    EPERM    sealed against seals, opened for reading only, or made without allow_sealing
+    """
+    if not 0 <= seals <= _I31:
+        raise OverflowError(f"seals {seals:#x} do not fit 31 bits")
+    if _fcntl(fd, _F_ADD_SEALS, seals) < 0:
+        raise failure("fcntl", command="F_ADD_SEALS", fd=fd, seals=F_SEAL(seals))
+
+
+def get_seals(fd: int) -> F_SEAL:
+    """Return what is forbidden: F_GET_SEALS. EINVAL: not a file in memory."""
+    seals = _fcntl(fd, _F_GET_SEALS, 0)
+    if seals < 0:
+        raise failure("fcntl", command="F_GET_SEALS", fd=fd)
+    return F_SEAL(seals)
+
+
+class SOCK(Enumeration):
+    """What a socket carries."""
+
+    STREAM = 1            # bytes, in order
+    DGRAM = 2             # messages
+    SEQPACKET = 5         # messages, in order, and an end
+
+
+_socketpair = function("socketpair", c_int, c_int, c_int, c_void_p)
+
+_AF_UNIX, _SOCK_CLOEXEC = 1, os.O_CLOEXEC
+
+
+def socketpair(kind: int = SOCK.STREAM) -> tuple[int, int]:
+    """Return two connected sockets of AF_UNIX, closed by execve."""
+    if not 0 <= kind <= _I31:
+        raise OverflowError(f"kind {kind} out of range")
+    pair = (c_int * 2)()
+    if _socketpair(_AF_UNIX, int(kind) | _SOCK_CLOEXEC, 0, addressof(pair)) < 0:
+        raise failure("socketpair", kind=kind)
+    return pair[0], pair[1]
+
+
+class _Iovec(Structure):
+    """struct iovec."""
+
+    _fields_ = [("base", c_void_p), ("len", c_size_t)]
+
+
+class _Msghdr(Structure):
+    """struct msghdr (56 bytes)."""
+
+    _fields_ = [("name", c_void_p), ("namelen", c_uint), ("iov", c_void_p), ("iovlen", c_size_t),
+                ("control", c_void_p), ("controllen", c_size_t), ("flags", c_int)]
+
+
+class _Cmsghdr(Structure):
+    """struct cmsghdr (16 bytes), before the descriptors."""
+
+    _fields_ = [("len", c_size_t), ("level", c_int), ("type", c_int)]
+
+
+class _Bytes(Structure):
+    """A pointer to the bytes of a bytes object, which it keeps alive."""
+
+    _fields_ = [("at", c_char_p)]
+
+
+_sendmsg = function("sendmsg", c_int, c_void_p, c_int, restype=c_ssize_t, waits=True)
+_recvmsg = function("recvmsg", c_int, c_void_p, c_int, restype=c_ssize_t, waits=True)
+
+_HEAD = sizeof(_Cmsghdr)
+_SOL_SOCKET, _SCM_RIGHTS = 1, 1
+_MSG_CTRUNC, _MSG_TRUNC, _MSG_NOSIGNAL, _MSG_CMSG_CLOEXEC = 0x8, 0x20, 0x4000, 0x40000000
+_ALIGNED = sizeof(c_ulong)
+
+
+def send_descriptors(fd: int, data: bytes, descriptors: Sequence[int] = ()) -> int:
+    """Send *data*, and with its first byte *descriptors*; return how much of *data* was taken.
+
+    The other side gets all descriptors or none; at most 253 go at once.
+
+    EINVAL          more than 253
+    EPIPE           the other side is gone; no SIGPIPE
+    ETOOMANYREFS    more descriptors under way than RLIMIT_NOFILE, without CAP_SYS_RESOURCE
+    """
+    if descriptors and not data:
+        raise ValueError("descriptors travel with a byte of data at least")
+    source = _Bytes(data)
+    iov = _Iovec(c_void_p.from_buffer(source).value, len(data))
+    message = _Msghdr(iov=addressof(iov), iovlen=1)
+    if descriptors:
+        size = _HEAD + 4 * len(descriptors)
+        control = create_string_buffer(size + -size % _ALIGNED)
+        header = _Cmsghdr.from_buffer(control)
+        header.len, header.level, header.type = size, _SOL_SOCKET, _SCM_RIGHTS
+        (c_int * len(descriptors)).from_buffer(control, _HEAD)[:] = descriptors
+        message.control, message.controllen = addressof(control), len(control)
+    while (sent := _sendmsg(fd, addressof(message), _MSG_NOSIGNAL)) < 0:
+        if get_errno() != EINTR:
+            raise failure("sendmsg", fd=fd, size=len(data), descriptors=list(descriptors) or None)
+    return sent
+
+
+def receive_descriptors(fd: int, size: int, max_descriptors: int = 253) -> tuple[bytes, list[int]]:
+    """Receive at most *size* bytes and the descriptors that came with them, closed by execve; no bytes at the end.
+
+    What does not fit is an error, and then what did fit is closed: half of a message is not a message.
+
+    EAGAIN       non-blocking, and nothing is there
+    ECONNRESET   the other side closed and left something unread
+    EMSGSIZE     a packet longer than *size*; more descriptors than *max_descriptors*, or than RLIMIT_NOFILE
+    """
+    if not 0 < size <= _I31 or not 0 <= max_descriptors <= 253:
+        raise OverflowError(f"size {size} or max_descriptors {max_descriptors} out of range")
+    buffer = create_string_buffer(size)
+    iov = _Iovec(addressof(buffer), size)
+    message = _Msghdr(iov=addressof(iov), iovlen=1)
+    if max_descriptors:
+        control = create_string_buffer(_HEAD + 4 * max_descriptors)  # CMSG_LEN, not CMSG_SPACE: not one more
+        message.control, message.controllen = addressof(control), len(control)
+    while (got := _recvmsg(fd, addressof(message), _MSG_CMSG_CLOEXEC)) < 0:
+        if get_errno() != EINTR:
+            raise failure("recvmsg", fd=fd, size=size)
+    received = _descriptors_in(control.raw[:message.controllen]) if max_descriptors and message.controllen else []
+    if message.flags & (_MSG_CTRUNC | _MSG_TRUNC):
+        for descriptor in received:
+            os.close(descriptor)
+        lost = "descriptors beyond max_descriptors or RLIMIT_NOFILE" if message.flags & _MSG_CTRUNC else "the packet's end"
+        raise SyscallError("recvmsg", EMSGSIZE, fd=fd, size=size, max_descriptors=max_descriptors, lost=lost)
+    return buffer.raw[:got], received
+
+
+def _descriptors_in(control: bytes) -> list[int]:
+    found: list[int] = []
+    at = 0
+    while at + _HEAD <= len(control):
+        header = _Cmsghdr.from_buffer_copy(control, at)
+        if header.len < _HEAD:
+            break
+        if (header.level, header.type) == (_SOL_SOCKET, _SCM_RIGHTS):
+            found += (c_int * ((header.len - _HEAD) // 4)).from_buffer_copy(control, at + _HEAD)
+        at += header.len + -header.len % _ALIGNED
+    return found
+
+
+class _Pollfd(Structure):
+    """struct pollfd."""
+
+    _fields_ = [("fd", c_int), ("events", c_short), ("revents", c_short)]
+
+
+_poll = function("poll", c_void_p, c_ulong, c_int, waits=True)
+
+_POLLIN, _POLLNVAL = 0x1, 0x20
+
+
+def poll(fds: Iterable[int], timeout_ms: int = -1) -> list[int]:
+    """Wait until a descriptor has something to read, an end or an error; return those, none after *timeout_ms*.
+
+    A negative timeout never ends. A pidfd is ready once its process has ended.
+
+    EBADF    one of them is not open
+    """
+    watched = [_Pollfd(fd, _POLLIN) for fd in fds]
+    array = (_Pollfd * len(watched))(*watched)
+    end = monotonic() + timeout_ms / 1000 if timeout_ms > 0 else 0.0
+    left = timeout_ms
+    while True:
+        ready = _poll(addressof(array), len(watched), -1 if left < 0 else min(left, _I31))
+        if ready > 0:
+            break
+        if ready < 0 and get_errno() != EINTR:
+            raise failure("poll", fds=[item.fd for item in array], timeout=timeout_ms)
+        if timeout_ms > 0:
+            left = max(0, round((end - monotonic()) * 1000))
+        if ready == 0 and (timeout_ms == 0 or left == 0):
+            return []
+    for item in array:
+        if item.revents & _POLLNVAL:
+            raise SyscallError("poll", EBADF, fd=item.fd)
+    return [item.fd for item in array if item.revents]

@@ -1,0 +1,50 @@
+"""Network interfaces by their oldest calls.
+
+Lesson  An interface carries packets only while its flag IFF_UP is set; in a new network namespace even lo is down.
+Read    netdevice(7)
+Needs   CAP_NET_ADMIN in the user namespace that owns the network namespace
+"""
+from __future__ import annotations
+
+import os
+from ctypes import Structure, addressof, c_char, c_int, c_short, c_ubyte, c_ulong, c_void_p
+
+from .libc import failure, function
+
+__all__ = ["set_interface_up"]
+
+_AF_INET, _SOCK_DGRAM_CLOEXEC = 2, 2 | 0o2000000
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+
+
+class _Ifreq(Structure):
+    """struct ifreq (40 bytes) with the flags of its union."""
+
+    _fields_ = [("name", c_char * 16), ("flags", c_short), ("rest", c_ubyte * 22)]
+
+
+_socket = function("socket", c_int, c_int, c_int)
+_ioctl = function("ioctl", c_int, c_ulong, c_void_p)
+
+
+def set_interface_up(name: str) -> None:
+    """Set IFF_UP on the interface *name* of this network namespace.
+
+    ENODEV   no such interface
+    EPERM    no CAP_NET_ADMIN here
+    """
+    raw = name.encode()
+    if not 0 < len(raw) < 16:
+        raise ValueError(f"{name!r} is no interface's name: 1 to 15 bytes")
+    socket = _socket(_AF_INET, _SOCK_DGRAM_CLOEXEC, 0)
+    if socket < 0:
+        raise failure("socket", family="AF_INET")
+    try:
+        request = _Ifreq(raw)
+        if _ioctl(socket, _SIOCGIFFLAGS, addressof(request)) < 0:
+            raise failure("ioctl", request="SIOCGIFFLAGS", interface=name)
+        request.flags |= _IFF_UP
+        if _ioctl(socket, _SIOCSIFFLAGS, addressof(request)) < 0:
+            raise failure("ioctl", request="SIOCSIFFLAGS", interface=name)
+    finally:
+        os.close(socket)

@@ -1,0 +1,562 @@
+"""The rules that a single field cannot know: which fields need each other, and what the host must have.
+
+One function per rule, in RULES in the order they are asked; the first that does not hold raises ConfigInvalid with
+the path of what is wrong. The first three are libcontainer's. What follows is refused here because later it would fail
+in the middle of a set-up with an errno for an explanation, or worse, would pass and mean something else.
+"""
+from __future__ import annotations
+
+import os
+from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTTY
+
+from .config import Capabilities, Config, Namespace, NamespaceType
+from .errors import ConfigInvalid, SyscallError
+from .strictjson import joined, shortened, step
+from .sys.capability import CAP
+from .sys.mount import MS
+from .sys.nsfs import get_nstype
+from .sys.openat2 import RESOLVE, openat2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Final, Protocol
+
+    from .config import IDMap, Mount
+
+    Kinds = dict[str, str]  # the namespaces that are listed: type and path
+
+    class Validator(Protocol):
+        """Anything that refuses a config by an exception."""
+
+        def validate(self, config: Config, /) -> None: ...
+else:
+    class Validator:
+        """Anything that refuses a config by an exception."""
+
+        def validate(self, config):
+            raise NotImplementedError
+
+__all__ = ["NOT_YET", "RULES", "ConfigValidator", "Validator"]
+
+# Fields of the format that this version does not act upon, by path. To be silent about them would be to run a program
+# without the fence its owner put up.
+NOT_YET: Final = (
+    "mount_label",
+    "mounts[].relabel",
+    "routes",
+    "apparmor_profile",
+    "process_label",
+    "seccomp",
+    "cgroups.allowed_devices",
+    "cgroups.denied_devices",
+    "cgroups.memory",
+    "cgroups.memory_reservation",
+    "cgroups.memory_swap",
+    "cgroups.kernel_memory",
+    "cgroups.memory_swappiness",
+    "cgroups.oom_kill_disable",
+    "cgroups.cpu_shares",
+    "cgroups.cpu_quota",
+    "cgroups.cpu_period",
+    "cgroups.cpu_rt_runtime",
+    "cgroups.cpu_rt_period",
+    "cgroups.cpuset_cpus",
+    "cgroups.cpuset_mems",
+    "cgroups.blkio_weight",
+    "cgroups.blkio_leaf_weight",
+    "cgroups.blkio_weight_device",
+    "cgroups.blkio_throttle_read_bps_device",
+    "cgroups.blkio_throttle_write_bps_device",
+    "cgroups.blkio_throttle_read_iops_device",
+    "cgroups.blkio_throttle_write_iops_device",
+    "cgroups.hugetlb_limit",
+    "cgroups.scope_prefix",
+    "cgroups.net_prio_ifpriomap",
+    "cgroups.net_cls_classid",
+)
+NETWORKS: Final = {"loopback": True, "veth": False}  # a type of network, and whether this version can make it
+
+# A field, the namespace without which it would change the host, and whether that namespace must be a new one: the
+# root of a mount namespace that exists was built by somebody else, and the clocks of a time namespace stand.
+NEEDS: Final = (
+    ("networks", "NEWNET", False),
+    ("routes", "NEWNET", False),
+    ("hostname", "NEWUTS", False),
+    ("mask_paths", "NEWNS", True),
+    ("readonly_paths", "NEWNS", True),
+    ("uid_mappings", "NEWUSER", False),
+    ("gid_mappings", "NEWUSER", False),
+    ("domainname", "NEWUTS", False),
+    ("mounts", "NEWNS", True),
+    ("devices", "NEWNS", True),
+    ("root_propagation", "NEWNS", True),
+    ("readonlyfs", "NEWNS", True),
+    ("ephemeral", "NEWNS", True),
+    ("no_pivot_root", "NEWNS", True),
+    ("time_offsets", "NEWTIME", True),
+)
+
+# What may be mounted over below /proc: information about the host that lxcfs and CRI-O replace, as in runc and crun.
+# Anything else there steers the kernel or our own set-up, which reads and writes /proc: CVE-2019-16884, CVE-2019-19921.
+PROC_FILES: Final = frozenset(f"/proc/{name}" for name in (
+    "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled"))
+
+# Kernel parameters that a namespace has a copy of; all others are the host's. namespaces(7), the kernel's
+# admin-guide/sysctl/.
+SYSCTLS: Final = {
+    **{f"kernel/{name}": "NEWIPC" for name in (
+        "msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")},
+    "fs/mqueue/": "NEWIPC",
+    "net/": "NEWNET",
+    "kernel/domainname": "NEWUTS",
+    "user/": "NEWUSER",
+}
+_SYSCTL_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-./")
+_SWAP_SEPARATORS = str.maketrans("./", "/.")
+
+LONGEST_HOSTNAME: Final = 64    # bytes: __NEW_UTS_LEN
+MOST_EXTENTS: Final = 340       # lines of a uid_map: user_namespaces(7), Linux 4.15
+NO_ID: Final = (1 << 32) - 1    # (uid_t) -1 stands for "leave it" in chown(2) and setresuid(2)
+_MAJORS, _MINORS = 1 << 12, 1 << 20
+_DEVICE_MODES = {99: 0o020000, 117: 0o020000, 98: 0o060000, 112: 0o010000}   # c, u, b, p
+
+_CAPABILITIES = frozenset(f"CAP_{name}" for name in CAP.__members__)
+_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+_BIND, _REMOUNT, _REC = int(MS.BIND), int(MS.REMOUNT), int(MS.REC)
+_PROPAGATIONS = (int(MS.SHARED), int(MS.PRIVATE), int(MS.SLAVE), int(MS.UNBINDABLE))
+_PROPAGATION = sum(_PROPAGATIONS)
+_ROOT_OPEN, _NO_SYMLINKS = os.O_PATH | os.O_DIRECTORY, int(RESOLVE.NO_SYMLINKS)
+
+
+class ConfigValidator:
+    """The validator a Factory has unless it is given another."""
+
+    def validate(self, config: Config) -> None:
+        """Raise ConfigInvalid unless a container can be made as *config* says, as far as can be told beforehand."""
+        if not isinstance(config, Config):
+            raise ConfigInvalid("", f"expected a Config, got a {type(config).__name__}")
+        kinds = _listed(config)
+        for rule in RULES:
+            rule(config, kinds)
+
+
+def _listed(config: Config) -> Kinds:
+    # A list can be changed without the record noticing, so its entries are looked at again.
+    kinds: Kinds = {}
+    for index, namespace in enumerate(Config(namespaces=config.namespaces).namespaces):
+        kind: NamespaceType | None = namespace.type
+        if kind is None:
+            raise ConfigInvalid(f"namespaces[{index}].type", "is missing", hint="it is one of NEWNET, NEWPID, …")
+        if kind in kinds:
+            raise ConfigInvalid(f"namespaces[{index}].type", f"{kind} is listed before", hint="list each type once")
+        kinds[kind] = namespace.path
+    return kinds
+
+
+# ---------------------------------------------------------------------------------------------- libcontainer's rules
+
+def rootfs(config: Config, kinds: Kinds) -> None:
+    """The root file system is a directory, and its name leads to it through no symlink: nobody can turn it aside."""
+    path = config.rootfs
+    _absolute("rootfs", path, "name the directory of the host that holds the container's files")
+    normal = "/" + os.path.normpath(path).lstrip("/")
+    if path != normal:
+        raise ConfigInvalid("rootfs", f"{path!r} is not a plain path", hint=f"write {normal!r}")
+    try:
+        os.close(openat2(-100, path, _ROOT_OPEN, resolve=_NO_SYMLINKS))
+    except SyscallError as error:
+        raise _no_rootfs(path, error.errno or 0) from None
+
+
+def _no_rootfs(path: str, number: int) -> ConfigInvalid:
+    if number == ELOOP:
+        link, target = _first_symlink(path)
+        return ConfigInvalid("rootfs", f"{link!r} is a symlink to {target!r}",
+                             hint="name the directory itself: realpath(1) tells")
+    if number == ENOENT:
+        return ConfigInvalid("rootfs", f"{path!r} does not exist", hint="unpack an image there, or correct the path")
+    if number == ENOTDIR:
+        return ConfigInvalid("rootfs", f"{path!r} is not a directory", hint="unpack the image into a directory")
+    problem = {EACCES: "may not be entered", ENAMETOOLONG: "is too long"}.get(number, os.strerror(number).lower())
+    return ConfigInvalid("rootfs", f"{path!r}: {problem}", hint="choose a directory that this user can reach")
+
+
+def _first_symlink(path: str) -> tuple[str, str]:
+    parts = path.split("/")
+    for end in range(2, len(parts) + 1):
+        try:
+            return "/".join(parts[:end]), os.readlink("/".join(parts[:end]))
+        except OSError:
+            continue  # EINVAL: no symlink
+    return path, "something else"
+
+
+def needed_namespaces(config: Config, kinds: Kinds) -> None:
+    """What would change the host stands only beside the namespace that keeps it in."""
+    for name, kind, new in NEEDS:
+        if getattr(config, name):
+            key = Config._fields[name].key or name
+            if kind not in kinds:
+                raise ConfigInvalid(key, f"needs a namespace of type {kind}",
+                                    hint=f"add it to namespaces, or leave {key} out: it would change the host")
+            if new and kinds[kind]:
+                raise ConfigInvalid(key, f"needs a new namespace of type {kind}, not the one at {kinds[kind]!r}",
+                                    hint=f"leave the path out, or leave {key} out: what exists is used as it is")
+
+
+def namespaces(config: Config, kinds: Kinds) -> None:
+    """This kernel has the namespaces that are to be made, and those to be joined are what they are said to be."""
+    for index, namespace in enumerate(config.namespaces):
+        if namespace.path:
+            _joinable(f"namespaces[{index}].path", namespace)
+        elif not os.path.exists(f"/proc/self/ns/{namespace.type.file}"):
+            raise ConfigInvalid(f"namespaces[{index}].type", f"this kernel has no namespaces of type {namespace.type}",
+                                hint="leave it out, or boot a kernel that has them")
+
+
+def _joinable(at: str, namespace: Namespace) -> None:
+    path, kind = namespace.path, namespace.type
+    hint = f"name a file such as /proc/PID/ns/{kind.file}"
+    _absolute(at, path, hint)
+    try:
+        if os.stat(path).st_mode & 0o170000 != 0o100000:  # to open a device can set it off
+            raise ConfigInvalid(at, f"{path!r} is not a namespace", hint=hint)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise ConfigInvalid(at, f"cannot open {path!r}: {os.strerror(error.errno or 0).lower()}", hint=hint) from None
+    try:
+        found = get_nstype(fd)
+    except SyscallError as error:
+        if error.errno != ENOTTY:
+            raise
+        raise ConfigInvalid(at, f"{path!r} is not a namespace", hint=hint) from None
+    finally:
+        os.close(fd)
+    if found != kind.flag:
+        raise ConfigInvalid(at, f"{path!r} is a namespace of another type: {found}, not {kind.flag}", hint=hint)
+
+
+def id_maps(config: Config, kinds: Kinds) -> None:
+    """A new user namespace has maps for users and groups, and its root is in them: the set-up begins as root."""
+    for at, mappings in (("uid_mappings", config.uid_mappings), ("gid_mappings", config.gid_mappings)):
+        _id_map(at, mappings)
+        if kinds.get("NEWUSER") == "":
+            if not mappings:
+                raise ConfigInvalid(at, "is empty, and the container has a new user namespace",
+                                    hint="map at least container_id 0, for example to your own id")
+            if not any(entry.container_id == 0 for entry in mappings):
+                raise ConfigInvalid(at, "container id 0 is not mapped", hint="the set-up runs as the container's root")
+
+
+def _id_map(at: str, mappings: tuple[IDMap, ...]) -> None:
+    if len(mappings) > MOST_EXTENTS:
+        raise ConfigInvalid(at, f"{len(mappings)} ranges; the kernel takes {MOST_EXTENTS}", hint="join neighbours")
+    for index, entry in enumerate(mappings):
+        if entry.size == 0:
+            raise ConfigInvalid(f"{at}[{index}].size", "is 0", hint="map at least one id, or leave the entry out")
+        for side in ("container_id", "host_id"):
+            if getattr(entry, side) + entry.size > NO_ID:
+                raise ConfigInvalid(f"{at}[{index}].{side}",
+                                    f"{getattr(entry, side)} and the {entry.size - 1} ids after it go beyond the last",
+                                    hint=f"choose a smaller size; the last id is {NO_ID - 1}")
+    if len(mappings) > 1:
+        for side in ("container_id", "host_id"):
+            _no_overlap(at, side, mappings)
+
+
+def _no_overlap(at: str, side: str, mappings: tuple[IDMap, ...]) -> None:
+    ranges = sorted((getattr(entry, side), entry.size, index) for index, entry in enumerate(mappings))
+    for (start, size, first), (following, _, second) in zip(ranges, ranges[1:]):
+        if start + size > following:
+            raise ConfigInvalid(f"{at}[{max(first, second)}].{side}",
+                                f"overlaps the range of {at}[{min(first, second)}]", hint="an id has one meaning")
+
+
+# ---------------------------------------------------------------------------------------------------------- our rules
+
+def not_yet(config: Config, kinds: Kinds) -> None:
+    """What this version cannot do is refused, never ignored."""
+    for name in _NOT_YET[""]:
+        if name in config.__dict__:
+            _refuse(config, name, "")
+    if config.cgroups is not None:
+        for name in config.cgroups.__dict__:
+            if name in _NOT_YET["cgroups"]:
+                _refuse(config.cgroups, name, "cgroups.")
+    for name in _NOT_YET["mounts[]"]:
+        for index, mount in enumerate(config.mounts):
+            if name in mount.__dict__:
+                _refuse(mount, name, f"mounts[{index}].")
+    for index, network in enumerate(config.networks):
+        if network.type not in NETWORKS:
+            raise ConfigInvalid(f"networks[{index}].type", f"{network.type!r} is none of {', '.join(NETWORKS)}")
+        if not NETWORKS[network.type]:
+            raise ConfigInvalid(f"networks[{index}].type", f"{network.type!r} is not supported yet by this version")
+
+
+def _refuse(record: Any, name: str, at: str) -> None:
+    value = getattr(record, name)
+    if value != type(record)._fields[name].default and not (name == "memory_swappiness" and value == -1):
+        raise ConfigInvalid(at + name, f"{name} is not supported yet by this version", hint="leave it out")
+
+
+def _by_parent(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    table: dict[str, tuple[str, ...]] = {"": (), "cgroups": (), "mounts[]": ()}
+    for name in names:
+        parent, _, field = name.rpartition(".")
+        table[parent] += (field,)
+    return table
+
+
+_NOT_YET = _by_parent(NOT_YET)
+
+
+def mounts(config: Config, kinds: Kinds) -> None:
+    """A mount says what is mounted, and where; not over the root, nor over what the kernel tells in /proc."""
+    for index, mount in enumerate(config.mounts):
+        path, flags = mount.destination, mount.flags
+        if path[:1] != "/" or "/." in path or "//" in path or path[-1] == "/":
+            path = _destination(f"mounts[{index}].destination", path)
+        bind = bool(flags & _BIND) or mount.device == "bind"
+        if path[:5] == "/proc" and path[5:6] in ("", "/"):
+            _mount_on_proc(f"mounts[{index}].destination", path, mount, bind)
+        if bind:
+            _bind_mount(f"mounts[{index}]", mount)
+        elif not mount.device and not flags & _REMOUNT:
+            raise ConfigInvalid(f"mounts[{index}].device", "is missing",
+                                hint="name a type of file system, or bind a directory with MS_BIND")
+        if flags & _PROPAGATION:
+            raise ConfigInvalid(f"mounts[{index}].flags", f"{MS(flags & _PROPAGATION)} needs a call of its own",
+                                hint="move it to propagation_flags")
+        for position, propagation in enumerate(mount.propagation_flags):
+            _propagation(f"mounts[{index}].propagation_flags[{position}]", propagation)
+        if mount.uid_mappings or mount.gid_mappings:
+            _id_mapped_mount(f"mounts[{index}]", mount, bind)
+        for name, commands in (("premount_cmds", mount.premount_cmds), ("postmount_cmds", mount.postmount_cmds)):
+            for position, command in enumerate(commands):
+                if not command.path:
+                    raise ConfigInvalid(f"mounts[{index}].{name}[{position}].path", "is empty", hint="name a program")
+
+
+def _destination(at: str, path: str) -> str:
+    """Return *path* as plain as it can be written."""
+    _absolute(at, path, "it is a path in the container")
+    if ".." in path.split("/"):
+        raise ConfigInvalid(at, f"{path!r} goes up again with '..'", hint="write the path that is meant")
+    path = "/" + os.path.normpath(path).lstrip("/")
+    if path == "/":
+        raise ConfigInvalid(at, "a mount on / would hide the root file system", hint="give that directory as rootfs")
+    return path
+
+
+def _mount_on_proc(at: str, path: str, mount: Mount, bind: bool) -> None:
+    if path in PROC_FILES:
+        return
+    if path != "/proc":
+        raise ConfigInvalid(at, f"{path!r} is inside /proc, where only {', '.join(sorted(PROC_FILES))} can be replaced",
+                            hint="mask_paths hides a file of /proc")
+    if bind and mount.source.rstrip("/") != "/proc" or not bind and mount.device != "proc":
+        raise ConfigInvalid(at, "nothing but a proc file system can be mounted on /proc",
+                            hint="set device to 'proc', or bind /proc itself")
+
+
+def _bind_mount(at: str, mount: Mount) -> None:
+    _absolute(f"{at}.source", mount.source, "name what is bound: a file or directory of the host")
+    if mount.data:
+        raise ConfigInvalid(f"{at}.data", f"a bind mount has no options of its own, got {mount.data!r}",
+                            hint="they belong to the file system that is bound")
+
+
+def _id_mapped_mount(at: str, mount: Mount, bind: bool) -> None:
+    for name, mappings in (("uid_mappings", mount.uid_mappings), ("gid_mappings", mount.gid_mappings)):
+        _id_map(f"{at}.{name}", mappings)
+        if not mappings:
+            raise ConfigInvalid(f"{at}.{name}", "is empty", hint="an id-mapped mount maps users and groups")
+    if not bind:
+        raise ConfigInvalid(f"{at}.uid_mappings", "only a bind mount can be id-mapped", hint="add MS_BIND to its flags")
+
+
+def _propagation(at: str, flags: int) -> None:
+    if flags & ~_REC not in _PROPAGATIONS:
+        raise ConfigInvalid(at, f"{MS(flags)} is no propagation",
+                            hint="choose one of MS_SHARED, MS_PRIVATE, MS_SLAVE and MS_UNBINDABLE, and MS_REC with it")
+
+
+def root_propagation(config: Config, kinds: Kinds) -> None:
+    """How mounts of the root travel is one kind of propagation."""
+    if config.root_propagation:
+        _propagation("rootPropagation", config.root_propagation)
+
+
+def paths(config: Config, kinds: Kinds) -> None:
+    """What is masked or made read-only is somewhere, but not everything."""
+    for name, listed in (("mask_paths", config.mask_paths), ("readonly_paths", config.readonly_paths)):
+        for index, path in enumerate(listed):
+            if path[:1] != "/" or "/." in path or "//" in path or path[-1] == "/":
+                _absolute(f"{name}[{index}]", path, "it is a path in the container")
+                if ".." in path.split("/") or not path.strip("/."):
+                    raise ConfigInvalid(f"{name}[{index}]", f"{path!r} is not below the root",
+                                        hint="readonlyfs makes the root itself read-only")
+
+
+def devices(config: Config, kinds: Kinds) -> None:
+    """A node to create is a device or a fifo, has numbers that fit a dev_t, and a place."""
+    for index, device in enumerate(config.devices):
+        at, path, kind = f"devices[{index}]", device.path, device.type
+        if kind not in _DEVICE_MODES:
+            raise ConfigInvalid(f"{at}.type", f"{kind} is no type of node", hint="99 is c, 98 b, 112 p, 117 u")
+        if path[:1] != "/" or "/." in path or "//" in path or path[-1] == "/":
+            _destination(f"{at}.path", path)
+        if kind != 112:
+            if not 0 <= device.major < _MAJORS:
+                raise ConfigInvalid(f"{at}.major", f"{device.major} is not between 0 and {_MAJORS - 1}",
+                                    hint="-1, any, is for the rules of cgroups.allowed_devices")
+            if not 0 <= device.minor < _MINORS:
+                raise ConfigInvalid(f"{at}.minor", f"{device.minor} is not between 0 and {_MINORS - 1}",
+                                    hint="-1, any, is for the rules of cgroups.allowed_devices")
+        if device.file_mode & ~0o7777 not in (0, _DEVICE_MODES[kind]):
+            raise ConfigInvalid(f"{at}.file_mode", f"{device.file_mode:#o} is no mode of such a node",
+                                hint="give permission bits: 438 is 0o666")
+        if device.permissions and not set(device.permissions) <= {"r", "w", "m"}:
+            raise ConfigInvalid(f"{at}.permissions", f"{device.permissions!r} is not made of r, w and m")
+        if device.uid == NO_ID or device.gid == NO_ID:
+            raise ConfigInvalid(f"{at}.{'uid' if device.uid == NO_ID else 'gid'}", f"{NO_ID} is nobody's id")
+
+
+def host_names(config: Config, kinds: Kinds) -> None:
+    """The names that uname(2) reports fit its buffer."""
+    for name, value in (("hostname", config.hostname), ("domainname", config.domainname)):
+        if len(value) > LONGEST_HOSTNAME // 4 and len(value.encode()) > LONGEST_HOSTNAME:
+            raise ConfigInvalid(name, f"{len(value.encode())} bytes; the kernel takes {LONGEST_HOSTNAME}",
+                                hint="choose a shorter name")
+
+
+def sysctls(config: Config, kinds: Kinds) -> None:
+    """A kernel parameter is one that a namespace of the container has for itself: any other would be the host's."""
+    seen: dict[str, str] = {}
+    for key in Config(sysctl=config.sysctl).sysctl if config.sysctl else ():  # a dict can be changed unnoticed
+        # Like sysctl(8): where a slash is the first separator, dots and slashes have changed places.
+        slash, dot = key.find("/"), key.find(".")
+        file = key if 0 <= slash and (dot < 0 or slash < dot) else key.translate(_SWAP_SEPARATORS)
+        wrong = _sysctl_wrong(key, file, kinds)
+        if wrong is None and file in seen:
+            wrong = f"is the same parameter as {seen[file]!r}", "set it once"
+        if wrong is not None:
+            raise ConfigInvalid(joined("sysctl", step(key)), wrong[0], hint=wrong[1])
+        seen[file] = key
+
+
+def _sysctl_wrong(key: str, file: str, kinds: Kinds) -> tuple[str, str] | None:
+    """Return what is wrong with a parameter, and what to do about it."""
+    if not _SYSCTL_LETTERS.issuperset(key) or not all(part.strip(".") for part in file.split("/")):
+        return "is not the name of a kernel parameter", "a name looks like net.ipv4.ip_forward"
+    if file == "kernel/hostname":
+        return "is not set this way", "set hostname"
+    folders = (SYSCTLS[name] for name in SYSCTLS if name[-1] == "/" and file.startswith(name))
+    kind = SYSCTLS.get(file) or next(folders, None)
+    if kind is None:
+        return "belongs to the host: no namespace has it for itself", "set it on the host, for all containers"
+    if kind not in kinds:
+        return f"needs a namespace of type {kind}", "add it to namespaces; else this would change the host's"
+    if kinds[kind] and os.path.samefile(kinds[kind], f"/proc/self/ns/{NamespaceType(kind).file}"):
+        return f"would change the host's: the namespace at {kinds[kind]!r} is our own", "join another one, or make one"
+    return None
+
+
+def rlimits(config: Config, kinds: Kinds) -> None:
+    """A resource has one ceiling, and what is enforced is not above it."""
+    seen: dict[int, int] = {}
+    for index, limit in enumerate(config.rlimits):
+        if limit.type in seen:
+            raise ConfigInvalid(f"rlimits[{index}].type", f"rlimits[{seen[limit.type]}] has type {limit.type} already",
+                                hint="list each resource once")
+        seen[limit.type] = index
+        if limit.soft > limit.hard:
+            raise ConfigInvalid(f"rlimits[{index}].soft", f"{limit.soft} is above hard, {limit.hard}",
+                                hint="lower soft or raise hard")
+
+
+def capabilities(config: Config, kinds: Kinds) -> None:
+    """Capabilities are known by name, and the sets are such as capset(2) and PR_CAP_AMBIENT_RAISE take."""
+    wanted = config.capabilities
+    if isinstance(wanted, tuple):
+        _names("capabilities", wanted)
+        return
+    for name in _SETS:
+        _names(f"capabilities.{name}", getattr(wanted, name))
+    _subset(wanted, "effective", "permitted")
+    _subset(wanted, "ambient", "permitted")
+    _subset(wanted, "ambient", "inheritable")
+
+
+def _names(at: str, names: tuple[str, ...]) -> None:
+    if not _CAPABILITIES.issuperset(names):
+        for index, name in enumerate(names):
+            if name not in _CAPABILITIES:
+                alike = f"CAP_{name.upper().replace('CAP_', '')}"
+                hint = f"did you mean {alike!r}?" if alike in _CAPABILITIES else "capabilities(7) has the names"
+                raise ConfigInvalid(f"{at}[{index}]", f"{shortened(name)!r} is not a capability", hint=hint)
+
+
+def _subset(sets: Capabilities, small: str, large: str) -> None:
+    allowed = getattr(sets, large)
+    for index, name in enumerate(getattr(sets, small)):
+        if name not in allowed:
+            raise ConfigInvalid(f"capabilities.{small}[{index}]", f"{name} is not {large}",
+                                hint=f"add it to capabilities.{large} too")
+
+
+def groups(config: Config, kinds: Kinds) -> None:
+    """A further group is a name, or a number that is an id."""
+    for index, group in enumerate(config.additional_groups):
+        number = group.lstrip("+-").isdecimal()
+        if not group or ":" in group or "\n" in group:
+            raise ConfigInvalid(f"additional_groups[{index}]", f"{shortened(group)!r} is not a group", hint="give a name or a gid")
+        if number and not (group.isascii() and group.isdecimal() and len(group) < 11 and int(group) < NO_ID):
+            raise ConfigInvalid(f"additional_groups[{index}]", f"{shortened(group)} is not between 0 and {NO_ID - 1}")
+
+
+def clocks(config: Config, kinds: Kinds) -> None:
+    """The clocks of a time namespace are two: time_namespaces(7)."""
+    for clock in Config(time_offsets=config.time_offsets).time_offsets if config.time_offsets else ():
+        if clock not in ("monotonic", "boottime"):
+            raise ConfigInvalid(joined("time_offsets", step(clock)), "is none of monotonic, boottime",
+                                hint="a time namespace has no other clocks")
+
+
+def cgroup(config: Config, kinds: Kinds) -> None:
+    """The cgroup's name is one directory, and its parent's path leads nowhere else."""
+    if config.cgroups is None:
+        return
+    name, parent = config.cgroups.name, config.cgroups.parent
+    if "/" in name or name in (".", ".."):
+        raise ConfigInvalid("cgroups.name", f"{name!r} is not the name of a directory", hint="the path goes to parent")
+    if ".." in parent.split("/"):
+        raise ConfigInvalid("cgroups.parent", f"{parent!r} goes up with '..'", hint="write the path that is meant")
+
+
+def _absolute(at: str, path: str, hint: str) -> None:
+    if path[:1] != "/":
+        raise ConfigInvalid(at, f"expected an absolute path, got {path!r}" if path else "is empty", hint=hint)
+
+
+RULES: Final[tuple[Callable[[Config, Kinds], None], ...]] = (
+    rootfs,
+    needed_namespaces,
+    namespaces,
+    id_maps,
+    not_yet,
+    mounts,
+    root_propagation,
+    paths,
+    devices,
+    host_names,
+    sysctls,
+    rlimits,
+    capabilities,
+    groups,
+    clocks,
+    cgroup,
+)

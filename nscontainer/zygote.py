@@ -1,0 +1,148 @@
+"""The zygote: a fresh interpreter with one thread, from which every container process is cloned.
+
+A caller with threads cannot be forked safely, and one with gigabytes cannot be forked quickly. So the first start of
+a factory spawns this program beside the caller; it imports all that a child will ever need, waits for requests, and
+answers each with a clone. CLONE_PARENT makes the clone the caller's own child, so the caller waits for it as for any.
+
+It never becomes part of a container. It holds no secret: what a process is to be travels on the process's own link,
+past the zygote. It is not dumpable, so that nothing in a container can look into its children before their exec.
+"""
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+from . import init, init_setns, init_steps, namespaces, sync
+from .errors import ContainerError, SetupError
+from .sys.clone import CLONE, clone3, unshare
+from .sys.credentials import setsid
+from .sys.fds import close_range, poll
+from .sys.files import close, dup3
+from .sys.prctl import set_dumpable, set_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from .sync import Message
+
+__all__ = ["CONTROL", "OWNER", "main"]
+
+CONTROL = 3  # the socket on which requests come
+OWNER = 4    # a pidfd of the process we serve
+_KINDS = {"standard": init.STEPS, "setns": init_setns.STEPS}
+
+
+def main() -> NoReturn:
+    """Serve requests until the owner closes the control socket or dies."""
+    set_dumpable(False)
+    set_name("nscontainer-zyg")
+    close_range(OWNER + 1)
+    setsid()  # a Ctrl-C at the caller's terminal is the caller's to handle
+    _forget_how_to_import()
+    gc.disable()
+    gc.freeze()  # a child that never touches a page does not have to copy it
+    os.dup2(0, 2)  # the owner keeps what we said while starting; from here on there is nobody to read it
+    while True:
+        if OWNER in poll((CONTROL, OWNER)):
+            os._exit(0)
+        try:
+            request, descriptors = sync.receive(CONTROL)
+        except OSError:
+            os._exit(0)  # ECONNRESET: the owner is gone in the middle of a request
+        if request is None:
+            os._exit(0)
+        _answer(request, descriptors)
+        for fd in descriptors:
+            close(fd)
+
+
+def _forget_how_to_import() -> None:
+    """Make every later import fail: once the root has changed it would run the image's files with the host's rights.
+
+    Python imports late in places nobody expects (a codec, a traceback). What the children need is loaded by now.
+    """
+    sys.path[:] = []
+    sys.meta_path[:] = []
+    sys.path_hooks[:] = []
+    sys.path_importer_cache.clear()
+
+
+def _answer(request: Message, descriptors: list[int]) -> None:
+    """Clone the process that *request* describes, and tell the caller its pid."""
+    link = descriptors[0]
+    joining = bool(request["join"] or request["offsets"])
+    flags = CLONE.PARENT if joining else CLONE.PARENT | request["flags"]
+    into = descriptors[-1] if request["cgroup"] and not joining else None
+    step = "clone a helper" if joining else "clone a process"
+    try:
+        pid, pidfd = clone3(flags, cgroup=into)
+        if pid == 0:
+            if joining:
+                _join_and_clone(request, descriptors)
+            _become(link, bool(request["flags"] & CLONE.NEWUSER))
+        sync.send(link, {"helper" if joining else "pid": pid}, [pidfd])
+        close(pidfd)
+    except BrokenPipeError:
+        return  # the caller has given up on this one
+    except OSError as error:
+        _complain(link, error, step, namespaces.explain_clone_failure(error.errno or 0, int(request["flags"])))
+
+
+def _join_and_clone(request: Message, descriptors: list[int]) -> NoReturn:
+    """In a helper process: enter namespaces that exist already, then clone the real process from inside.
+
+    A pid namespace takes in only children of whoever joins it, and a time namespace only before its first process
+    is in, so there has to be somebody who joins and somebody who is born.
+    """
+    link, step = descriptors[0], "join namespaces"
+    try:
+        if request["oom"] is not None:  # inherited by the real process, which will not see our /proc any more
+            init_steps.write_proc("self/oom_score_adj", str(request["oom"]))
+        opened = descriptors[1:1 + len(request["join"])]
+        for mask, fd in zip(request["join"], opened):
+            namespaces.join(fd, mask)
+        if request["offsets"]:
+            step = "set the clocks of a new time namespace"
+            unshare(CLONE.NEWTIME)
+            init_steps.write_proc("self/timens_offsets", request["offsets"])
+        step = "clone a process"
+        flags = CLONE.PARENT | (request["flags"] & ~(CLONE.NEWTIME if request["offsets"] else 0))
+        pid, pidfd = clone3(flags, cgroup=descriptors[-1] if request["cgroup"] else None)
+        if pid == 0:
+            _become(link, bool(request["flags"] & CLONE.NEWUSER))
+        sync.send(link, {"pid": pid}, [pidfd])
+    except BaseException as error:
+        hint = namespaces.explain_clone_failure(getattr(error, "errno", 0) or 0, int(request["flags"]))
+        _complain(link, error, step, hint)
+    finally:
+        os._exit(0)
+
+
+def _become(link: int, new_user: bool) -> NoReturn:
+    """In the new process: keep the link alone, learn what to be, and take the steps that lead to the program."""
+    step = "hear what to be"
+    try:
+        dup3(link, CONTROL, os.O_CLOEXEC)
+        close_range(CONTROL + 1)
+        message, descriptors = init.introduce(CONTROL, new_user)
+        child = init.Child(CONTROL, message, descriptors)
+        for step, action, needed in _KINDS[message["kind"]]:
+            if needed is None or needed(child):
+                action(child)
+        raise SetupError("the last step returned")
+    except BaseException as error:
+        _complain(CONTROL, error, step)
+    finally:
+        os._exit(1)
+
+
+def _complain(link: int, error: BaseException, step: str, hint: str | None = None) -> None:
+    """Tell the caller what went wrong; that it is gone is no further news."""
+    report = sync.describe(error, step)
+    report["hint"] = report["hint"] or hint
+    try:
+        sync.send(link, {"error": report})
+    except ContainerError:
+        os._exit(1)
