@@ -1,10 +1,11 @@
 /* The least it costs to run a program in a running container: setns(2), fork(2), execve(2).
  *
- *     enter PID ITERATIONS
+ *     echo ITERATIONS | enter PID
  *
  * Each iteration forks a process that joins all namespaces of process PID, save the user namespace, through one pidfd,
  * and forks again, for only a child is in the joined pid namespace: pid_namespaces(7). That one runs /bin/true; both
- * are waited for. Prints the microseconds of each iteration, one per line. Needs Linux 5.8.
+ * are waited for. Prints the microseconds of each iteration, one per line; standard input may hold many lines. Needs
+ * Linux 5.8.
  */
 #define _GNU_SOURCE
 #include <linux/sched.h>
@@ -50,22 +51,28 @@ static void join(pid_t target) {
 }
 
 int main(int argc, char **argv) {
-    int target = argc > 1 ? atoi(argv[1]) : 0, iterations = argc > 2 ? atoi(argv[2]) : 0;
-    if (target < 1 || iterations < 1) {
-        fprintf(stderr, "usage: %s PID ITERATIONS\n", argv[0]);
+    char line[64];
+    int target = argc == 2 ? atoi(argv[1]) : 0;
+    if (target < 1) {
+        fprintf(stderr, "usage: echo ITERATIONS | %s PID\n", argv[0]);
         return 2;
     }
-    for (int i = 0; i < iterations; i++) {
-        double start = microseconds();
-        pid_t pid = fork();
-        TRY(pid);
-        if (pid == 0)
-            join(target);
-        if (wait_for(pid)) {
-            fprintf(stderr, "the program in the container failed\n");
-            return 1;
+    while (fgets(line, sizeof line, stdin)) {
+        for (int iterations = atoi(line); iterations > 0; iterations--) {
+            double start = microseconds();
+            pid_t pid = fork();
+            TRY(pid);
+            if (pid == 0)
+                join(target);
+            int failed = wait_for(pid);
+            double end = microseconds();
+            if (failed) {
+                fprintf(stderr, "the program in the container failed: wait status %#x\n", failed);
+                return 1;
+            }
+            printf("%.1f\n", end - start);
         }
-        printf("%.1f\n", microseconds() - start);
+        fflush(stdout);
     }
     return 0;
 }

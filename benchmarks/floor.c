@@ -1,11 +1,12 @@
 /* The least a container costs: what a C program pays when it asks the kernel directly and checks nothing.
  *
- *     floor ROOTFS ITERATIONS [WORKERS]
+ *     echo 'ITERATIONS [WORKERS]' | floor ROOTFS
  *
  * Each iteration clones a process into seven new namespaces, makes the OCI default file systems, devices, masked and
  * read-only paths in ROOTFS, brings up the loopback interface, enters the root, runs /bin/true there and waits for
  * its end. Prints the microseconds of each iteration, one per line. With WORKERS, that many processes do so at once,
- * and the only line is the time until the last of them has done its ITERATIONS.
+ * and the only line is the time until the last of them has done its ITERATIONS. Standard input may hold many lines; it
+ * is warm then.
  *
  * Mounts are made by path, as mount(2) wants it: right for a trusted image only.
  */
@@ -145,34 +146,48 @@ static int run_one(const char *rootfs) {
     return status;
 }
 
-int main(int argc, char **argv) {
-    int iterations = argc > 2 ? atoi(argv[2]) : 0, workers = argc > 3 ? atoi(argv[3]) : 0, failed = 0;
-    if (iterations < 1 || workers < 0) {
-        fprintf(stderr, "usage: %s ROOTFS ITERATIONS [WORKERS]\n", argv[0]);
-        return 2;
-    }
-    double start = microseconds();
+static int run(const char *rootfs, int iterations) {
+    int status = 0;
+    while (iterations-- && !status)
+        status = run_one(rootfs);
+    return status;
+}
+
+static int run_at_once(const char *rootfs, int iterations, int workers) {
+    int failed = 0, status;
     for (int worker = 0; worker < workers; worker++) {
         pid_t pid = fork();
         TRY(pid);
-        if (pid == 0) {
-            while (iterations-- && !failed)
-                failed = run_one(argv[1]);
-            _exit(failed != 0);
-        }
+        if (pid == 0)
+            _exit(run(rootfs, iterations) != 0);
     }
-    for (int worker = 0, status; worker < workers; worker++) {
+    while (workers--) {
         TRY(wait(&status));
         failed |= status;
     }
-    if (workers)
-        printf("%.1f\n", microseconds() - start);
-    for (int i = 0; !workers && i < iterations && !failed; i++) {
-        start = microseconds();
-        failed = run_one(argv[1]);
-        printf("%.1f\n", microseconds() - start);
+    return failed;
+}
+
+int main(int argc, char **argv) {
+    char line[64];
+    if (argc != 2) {
+        fprintf(stderr, "usage: echo 'ITERATIONS [WORKERS]' | %s ROOTFS\n", argv[0]);
+        return 2;
     }
-    if (failed)
-        fprintf(stderr, "a container failed: wait status %#x\n", failed);
-    return failed != 0;
+    while (fgets(line, sizeof line, stdin)) {
+        int iterations = 0, workers = 0;
+        sscanf(line, "%d %d", &iterations, &workers);
+        for (int turn = 0; turn < (workers ? 1 : iterations); turn++) {
+            double start = microseconds();
+            int failed = workers ? run_at_once(argv[1], iterations, workers) : run(argv[1], 1);
+            double end = microseconds();
+            if (failed) {
+                fprintf(stderr, "a container failed: wait status %#x\n", failed);
+                return 1;
+            }
+            printf("%.1f\n", end - start);
+        }
+        fflush(stdout);
+    }
+    return 0;
 }

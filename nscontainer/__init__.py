@@ -12,6 +12,54 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .config import (
+        Capabilities as Capabilities,
+        CommandHook as CommandHook,
+        Config as Config,
+        Device as Device,
+        FunctionHook as FunctionHook,
+        Hooks as Hooks,
+        IDMap as IDMap,
+        Mount as Mount,
+        Namespace as Namespace,
+        NamespaceType as NamespaceType,
+        Namespaces as Namespaces,
+        Network as Network,
+        Rlimit as Rlimit,
+    )
+    from .console import Console as Console
+    from .container import Container as Container
+    from .errors import (
+        ConfigInvalid as ConfigInvalid,
+        ConsoleExists as ConsoleExists,
+        ContainerError as ContainerError,
+        ContainerNotExists as ContainerNotExists,
+        ContainerNotRunning as ContainerNotRunning,
+        ContainerNotStopped as ContainerNotStopped,
+        ContainerPaused as ContainerPaused,
+        ErrorCode as ErrorCode,
+        IdInUse as IdInUse,
+        InvalidIdFormat as InvalidIdFormat,
+        KernelTooOld as KernelTooOld,
+        ProcessNotExecuted as ProcessNotExecuted,
+        ProgramNotExecutable as ProgramNotExecutable,
+        ProgramNotFound as ProgramNotFound,
+        SetupError as SetupError,
+        SyscallError as SyscallError,
+        SystemError_ as SystemError_,
+    )
+    from .factory import Factory as Factory
+    from .popen import (
+        CalledProcessError as CalledProcessError,
+        CompletedProcess as CompletedProcess,
+        Popen as Popen,
+        TimeoutExpired as TimeoutExpired,
+        run as run,
+    )
+    from .process import DEVNULL as DEVNULL, ExitState as ExitState, PIPE as PIPE, Process as Process, STDOUT as STDOUT
+    from .state import State as State, Status as Status
+    from .stats import NetworkInterface as NetworkInterface, Stats as Stats
+
 __version__ = "0.1.0"
 
 _HOMES = {

@@ -16,7 +16,7 @@ from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Final, Union
+    from typing import Any, Final, Union
 
     Value = Union[str, bool, list[str]]
 
@@ -53,7 +53,7 @@ class Command:
 
 HELP: Final = Option("--help -h", "", "show this text")
 
-SANDBOX: Final = Command("sandbox", "[--] [COMMAND [ARG...]]", "run a program in a container made for it", "cli_sandbox", (
+SANDBOX: Final = Command("sandbox", "[--] [COMMAND [ARG...]]", "run a program in its own container", "cli_sandbox", (
     Option("--rootfs", "DIR", "the folder that is its /; without it, a view of this host whose changes vanish"),
     Option("--ephemeral", "", "with --rootfs: changes vanish as well"),
     Option("--read-only", "", "mount / read-only"),
@@ -193,18 +193,18 @@ def _run(command: Command, arguments: list[str]) -> int:
         _say(_help_of(command))
         return 0
     if not command.clones:
-        return _module(command.module).run(options, operands)  # type: ignore[no-any-return]
+        return int(_module(command.module).run(options, operands))
     from .spawner import Zygote
 
     zygote = Zygote()
     try:
         zygote.start()
-        return _module(command.module).run(zygote, options, operands)  # type: ignore[no-any-return]
+        return int(_module(command.module).run(zygote, options, operands))
     finally:
         zygote.close()
 
 
-def _module(name: str):  # type: ignore[no-untyped-def]
+def _module(name: str) -> Any:
     return __import__(f"{__package__}.{name}", fromlist=["run"])
 
 

@@ -63,7 +63,7 @@ def _capabilities(options: dict[str, Any]) -> list[str] | None:
 def _environment(rootfs: str | None, options: dict[str, Any]) -> list[str]:
     variables = sandbox.environment(rootfs)
     for wanted in options.get("env", ()):
-        name, equals, value = wanted.partition("=")
+        name, equals, _ = wanted.partition("=")
         if not name:
             raise UsageError(f"--env: expected NAME or NAME=VALUE, got {wanted!r}")
         if equals:

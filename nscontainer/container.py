@@ -17,6 +17,7 @@ from .errors import (
     SyscallError,
 )
 from .process import Streams
+from .security.capabilities import sets_of
 from .spawner import Birth, Child
 from .state import State, Status, Stranger, prepare_state, publish_state, start_time
 from .sys.capability import last_cap
@@ -248,6 +249,7 @@ class Container:
 
     def _message(self, kind: str, process: Process, streams: Streams, packed: Message) -> Message:
         wanted = process.capabilities if process.capabilities is not None else self._config.capabilities
+        sets = sets_of(wanted, last_cap())
         hook_lists = self._config.hooks
         inside: dict[str, list[Message | None]] = {
             name: [hook.pack() if isinstance(hook, CommandHook) else None for hook in getattr(hook_lists, name)]
@@ -256,7 +258,7 @@ class Container:
             "kind": kind, "config": packed, "args": process.args, "env": process.env, "user": process.user,
             "cwd": process.cwd or "/", "stdio": [0, 1, 2], "extra": streams.extra,
             "console": 0 if streams.console is not None else None, "console_path": process.console_path,
-            "capabilities": wanted if wanted is None or isinstance(wanted, tuple) else list(wanted),
+            "capabilities": [sets.bounding, sets.effective, sets.permitted, sets.inheritable, sets.ambient],
             "mount_maps": {}, "last_cap": last_cap(), "state": self._hook_state(0).to_json(),
             "hooks": {**inside, "create_runtime": any(getattr(hook_lists, name) for name in OUTSIDE)},
         }

@@ -12,7 +12,7 @@ from . import hooks, init_steps, network, sync
 from .config import Command, CommandHook, Config
 from .errors import SetupError
 from .mounts import dev, pivot, restrict, rootfs
-from .security import capabilities
+from .security.capabilities import Sets
 from .sys.clone import CLONE, unshare
 from .sys.files import close
 from .sys.prctl import set_dumpable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
-    from .security.capabilities import Sets
     from .sync import Message
 
     Step = tuple[str, Callable[["Child"], object], Callable[["Child"], object] | None]
@@ -65,8 +64,8 @@ class Child:
         self.hooks: dict[str, list[Message | None]] = message["hooks"]
         self.state: Message = message["state"]
         self.last_cap: int = message["last_cap"]
-        self.capabilities: Sets = capabilities.sets_of(message["capabilities"], self.last_cap)
-        self.namespaces = {namespace.type: namespace.path for namespace in self.config.namespaces}
+        self.capabilities = Sets(*message["capabilities"])
+        self.namespaces: dict[str, str] = {namespace.type: namespace.path for namespace in self.config.namespaces}
         self.home = "/"
 
     def creates(self, kind: str) -> bool:

@@ -17,7 +17,7 @@ from .sys.fds import CLOSE_RANGE, close_range
 from .sys.files import close, dup3, fcntl_dupfd, openat, write_all
 from .sys.openat2 import RESOLVE, openat2
 from .sys.prctl import set_keepcaps, set_no_new_privs, set_pdeathsig
-from .sys.process import default_signals, execve
+from .sys.process import execve
 from .sys.resource import prlimit
 from .sys.terminal import set_controlling_terminal
 from .sys.uts import setdomainname, sethostname
@@ -117,8 +117,8 @@ _SWAP_SEPARATORS = str.maketrans("./", "/.")
 
 
 def set_umask(child: Child) -> None:
-    """Reset the mask that the caller's program happened to have when the zygote started."""
-    os.umask(0o022 if child.config.umask is None else child.config.umask)
+    """Set the file mode creation mask; without a wish it is 022, the zygote's, whatever the caller's may be."""
+    os.umask(child.config.umask or 0)
 
 
 def become_user(child: Child) -> None:
@@ -192,7 +192,6 @@ def execute(child: Child) -> NoReturn:
     environment = _environment(child)
     args = [os.fsencode(arg) for arg in child.args]
     candidates = _candidates(child.args[0], environment)
-    default_signals()  # Python ignores SIGPIPE and SIGXFSZ, and execve keeps what is ignored
     sync.send(child.link, {"exec": True})  # EPIPE here: the caller is gone, and with it whoever wanted this program
     denied = None
     for path in candidates:
@@ -251,7 +250,7 @@ def _candidates(name: str, environment: list[bytes]) -> list[str]:
 
 
 GIVE_UP_POWER: Final[tuple[Step, ...]] = (
-    ("set the file mode creation mask", set_umask, None),
+    ("set the file mode creation mask", set_umask, lambda child: child.config.umask is not None),
     ("forbid new privileges", lambda child: set_no_new_privs(), lambda child: child.config.no_new_privileges),
     ("shrink the bounding set",                                  # needs CAP_SETPCAP: before the user changes
         lambda child: capabilities.drop_bounding(child.capabilities, child.last_cap), None),

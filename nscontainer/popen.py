@@ -158,8 +158,10 @@ class Popen:
             raise
 
     def __repr__(self) -> str:
-        shown = repr(self.args)
-        return f"<{type(self).__name__}: returncode: {self.returncode} args: {shown if len(shown) < 80 else shown[:76] + '...'}>"
+        args = repr(self.args)
+        if len(args) > 80:
+            args = args[:76] + "..."
+        return f"<{type(self).__name__}: returncode: {self.returncode} args: {args}>"
 
     @property
     def universal_newlines(self) -> bool:

@@ -3,17 +3,16 @@ from __future__ import annotations
 
 import os
 
+from .config import Capabilities
 from .console import Console, new_console
 from .errors import ConfigInvalid, ConsoleExists, ContainerError, ProcessNotExecuted
 from .sys.fds import memfd_create
-from .sys.terminal import peer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import IO, Any, Union
 
-    from .config import Capabilities
     from .spawner import Child
     from .sys.pidfd import WaitResult
 
@@ -71,7 +70,7 @@ class Process:
         self.env, self.user, self.cwd = list(env), user, os.fspath(cwd)
         self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
         self.extra_files = list(extra_files)
-        self.capabilities = capabilities
+        self.capabilities = capabilities if capabilities is None or isinstance(capabilities, Capabilities) else tuple(capabilities)
         self.console: Console | None = None
         self.console_path: str | None = None
         self._child: Child | None = None
@@ -192,12 +191,11 @@ class Streams:
     def _open_console(self, process: Process) -> None:
         path = process.console_path
         assert path is not None
-        flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
         if process.console is not None:
-            slave = self._own(peer(process.console.fileno(), flags))
+            slave = self._own(process.console.take_slave())
         else:
             try:
-                slave = self._own(os.open(path, flags | os.O_NOFOLLOW))
+                slave = self._own(os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC))
             except OSError as error:
                 raise ConfigInvalid("process.console", f"cannot open {path!r}: {error.strerror}") from None
             if not os.isatty(slave):

@@ -46,6 +46,7 @@ class Relay:
         self._asked = 0                        # the signal that SIGKILL was sent in place of
         self._typed = b""                      # read from stdin, not yet taken by the program's terminal
         self._reading = terminal               # stdin
+        self._at_terminal = os.isatty(0)
 
     def __enter__(self) -> Relay:
         self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -67,7 +68,7 @@ class Relay:
         set_wakeup_fd(-1)
         os.close(self._wake)
         os.close(self._waker)
-        self._hang_up()
+        self._close_console()
 
     def attend(self) -> int:
         """Pass on what there is to pass on until the program ends; return the exit code for it."""
@@ -79,8 +80,7 @@ class Relay:
                 ready = self._ready(watch, left)
                 if self._wake in ready:
                     self._handle_signals()
-                if self._console is not None:
-                    self._pass_bytes(ready)
+                self._pass_bytes(ready)
                 if watch in ready:
                     return self._ended(self._process.wait())
                 if left is not None and left <= 0:
@@ -101,9 +101,8 @@ class Relay:
         return dict(poll.poll(None if left is None else max(0, int(left * 1000) + 1)))
 
     def _ended(self, state: ExitState) -> int:
-        if self._console is not None:
-            while self._show():  # the last words: everybody who could write more is dead
-                pass
+        while self._show():  # the last words: everybody who could write more is dead
+            pass
         return 128 + self._asked if self._asked and state.returncode == -SIGKILL else state.exit_status
 
     # --- signals
@@ -132,13 +131,17 @@ class Relay:
     # --- terminals
 
     def _take_terminal(self) -> None:
-        if self._saved is None and os.isatty(0):
+        if self._saved is None and self._at_terminal:
             self._saved = make_raw(0)
 
     def _release_terminal(self) -> None:
         if self._saved is not None:
-            restore(0, self._saved)
-            self._saved = None
+            saved, self._saved = self._saved, None
+            try:
+                restore(0, saved)
+            except SyscallError as error:
+                if error.errno != EIO:  # hung up: there is no terminal to restore
+                    raise
 
     def _copy_size(self) -> None:
         for fd in (0, 1):
@@ -146,21 +149,24 @@ class Relay:
                 set_window_size(self._console.fileno(), *get_window_size(fd))
                 return
 
-    def _hang_up(self) -> None:
-        """Close our end of the program's terminal: the program gets SIGHUP."""
+    def _lose_terminal(self) -> None:
+        """Do to the program's terminal what has been done to ours: hang up."""
+        self._close_console()
+        self._send(SIGHUP)  # the kernel sends one too; process 1 may have no handler for it
+
+    def _close_console(self) -> None:
         if self._console is not None:
             self._console.close()
             self._console = None
 
     def _pass_bytes(self, ready: dict[int, int]) -> None:
-        assert self._console is not None
         if 0 in ready:
             self._type()
-        if self._typed:
+        if self._console is not None and self._typed:
             self._give()
-        if self._console.fileno() in ready and not self._show():
-            # EIO: no process has the terminal open just now. One may open it again, so only the program's end is the
-            # end; until then poll would return at once, for ever.
+        if self._console is not None and self._console.fileno() in ready and self._show() is False:
+            # No process has the terminal open just now. One may open it again, so only the program's end is the end;
+            # until then poll would return at once, for ever.
             time.sleep(0.05)
 
     def _type(self) -> None:
@@ -175,8 +181,8 @@ class Relay:
             self._typed = data
             return
         self._reading = False
-        if os.isatty(0):
-            self._hang_up()
+        if self._at_terminal:
+            self._lose_terminal()
         else:
             self._typed = b"\4"  # end of file, as one would type it
 
@@ -200,31 +206,30 @@ class Relay:
         terminal = self._console.fileno()
         modes = tcgetattr(terminal)
         for key, number in ((VINTR, SIGINT), (VQUIT, SIGQUIT)):
-            if modes[3] & ISIG and modes[6][key] in typed and os.tcgetpgrp(terminal) == self._process.pid:
-                if pid1.shielded(self._process, number):
-                    self._send(number)
+            pressed = modes[3] & ISIG and modes[6][key] in typed
+            if pressed and os.tcgetpgrp(terminal) == self._process.pid and pid1.shielded(self._process, number):
+                self._send(number)
 
-    def _show(self) -> bool:
-        """Pass on what the program has written; say whether there was something."""
-        assert self._console is not None
-        try:
-            data = os.read(self._console.fileno(), _BLOCK)
-        except OSError as error:
-            if error.errno not in (EIO, EAGAIN):
-                raise
+    def _show(self) -> bool | None:
+        """Pass on what the program has written: True if there was something, None if not, False at the end."""
+        if self._console is None:
             return False
+        try:
+            data = self._console.read(_BLOCK)
+        except BlockingIOError:
+            return None
+        shown = bool(data)
         while data:
             try:
                 data = data[os.write(1, data):]
+            except BlockingIOError:  # somebody has made our terminal non-blocking
+                select.select((), (1,), ())
             except OSError as error:
-                if error.errno == EAGAIN:  # somebody has made our terminal non-blocking
-                    select.select((), (1,), ())
-                elif error.errno in (EPIPE, EIO):
-                    self._hang_up()
-                    return False
-                else:
+                if error.errno not in (EPIPE, EIO):
                     raise
-        return True
+                self._lose_terminal()
+                return False
+        return shown
 
 
 def _nothing(*_: object) -> None:

@@ -149,6 +149,9 @@ def environment(rootfs: Path | None, env: Mapping[str, str] | None = None) -> li
     affair), the language and the kind of terminal. HOME comes from the container's own user database.
     """
     if env is not None:
+        for name in env:
+            if not name or "=" in os.fsdecode(name):
+                raise ConfigInvalid("env", f"{name!r} is not the name of a variable")
         return [f"{os.fsdecode(name)}={os.fsdecode(value)}" for name, value in env.items()]
     given = {"PATH": PATH}
     for name in ("PATH", "LANG", "TERM") if rootfs is None else ("LANG", "TERM"):

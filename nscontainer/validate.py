@@ -439,7 +439,7 @@ def sysctls(config: Config, kinds: Kinds) -> None:
     for key in Config(sysctl=config.sysctl).sysctl if config.sysctl else ():  # a dict can be changed unnoticed
         # Like sysctl(8): where a slash is the first separator, dots and slashes have changed places.
         slash, dot = key.find("/"), key.find(".")
-        file = key if 0 <= slash and (dot < 0 or slash < dot) else key.translate(_SWAP_SEPARATORS)
+        file = key if slash >= 0 and (dot < 0 or slash < dot) else key.translate(_SWAP_SEPARATORS)
         wrong = _sysctl_wrong(key, file, kinds)
         if wrong is None and file in seen:
             wrong = f"is the same parameter as {seen[file]!r}", "set it once"
@@ -513,7 +513,8 @@ def groups(config: Config, kinds: Kinds) -> None:
     for index, group in enumerate(config.additional_groups):
         number = group.lstrip("+-").isdecimal()
         if not group or ":" in group or "\n" in group:
-            raise ConfigInvalid(f"additional_groups[{index}]", f"{shortened(group)!r} is not a group", hint="give a name or a gid")
+            raise ConfigInvalid(f"additional_groups[{index}]", f"{shortened(group)!r} is not a group",
+                                hint="give a name or a gid")
         if number and not (group.isascii() and group.isdecimal() and len(group) < 11 and int(group) < NO_ID):
             raise ConfigInvalid(f"additional_groups[{index}]", f"{shortened(group)} is not between 0 and {NO_ID - 1}")
 

@@ -15,11 +15,12 @@ import sys
 
 from . import init, init_setns, init_steps, namespaces, sync
 from .errors import ContainerError, SetupError
-from .sys.clone import CLONE, clone3, unshare
+from .sys.clone import CLONE, clone3
 from .sys.credentials import setsid
 from .sys.fds import close_range, poll
 from .sys.files import close, dup3
 from .sys.prctl import set_dumpable, set_name
+from .sys.process import default_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def main() -> NoReturn:
     set_name("nscontainer-zyg")
     close_range(OWNER + 1)
     setsid()  # a Ctrl-C at the caller's terminal is the caller's to handle
+    default_signals()  # Python ignores SIGPIPE and SIGXFSZ; execve would keep that for the container's program
+    os.umask(0o022)
     _forget_how_to_import()
     gc.disable()
     gc.freeze()  # a child that never touches a page does not have to copy it
@@ -101,12 +104,11 @@ def _join_and_clone(request: Message, descriptors: list[int]) -> NoReturn:
         if request["oom"] is not None:  # inherited by the real process, which will not see our /proc any more
             init_steps.write_proc("self/oom_score_adj", str(request["oom"]))
         opened = descriptors[1:1 + len(request["join"])]
-        for mask, fd in zip(request["join"], opened):
+        for fd, mask in zip(opened, request["join"]):
             namespaces.join(fd, mask)
         if request["offsets"]:
             step = "set the clocks of a new time namespace"
-            unshare(CLONE.NEWTIME)
-            init_steps.write_proc("self/timens_offsets", request["offsets"])
+            namespaces.make_time_namespace(request["offsets"])
         step = "clone a process"
         flags = CLONE.PARENT | (request["flags"] & ~(CLONE.NEWTIME if request["offsets"] else 0))
         pid, pidfd = clone3(flags, cgroup=descriptors[-1] if request["cgroup"] else None)

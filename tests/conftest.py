@@ -187,3 +187,20 @@ def leaves_nothing() -> Iterator[Leftovers]:
     leftovers = Leftovers()
     yield leftovers
     leftovers.check()
+
+
+@pytest.fixture
+def factory(scratch: Path) -> Iterator[Any]:
+    """A factory with a state root of the test's own, whose containers are killed and destroyed afterwards."""
+    from nscontainer import ContainerError, Factory
+
+    root = Path(tempfile.mkdtemp(prefix="state-", dir=scratch))
+    with Factory(root) as made:
+        yield made
+        for id in os.listdir(root):
+            try:
+                with made.load(id):
+                    pass
+            except ContainerError:
+                images.remove(root / id)  # created and never started
+    images.remove(root)

@@ -25,7 +25,8 @@ from nscontainer.devices import (
 from nscontainer.errors import ContainerError
 
 
-@pytest.mark.parametrize("numbers", [(0, 0), (1, 3), (5, 0), (136, 255), (259, 256), (4095, (1 << 20) - 1), (8, 0x12345)])
+@pytest.mark.parametrize("numbers", [
+    (0, 0), (1, 3), (5, 0), (136, 255), (259, 256), (4095, (1 << 20) - 1), (8, 0x12345)])
 def test_device_numbers_go_together_and_apart_as_in_libc(numbers: tuple[int, int]) -> None:
     number = Device(major=numbers[0], minor=numbers[1]).mkdev()
     assert number == os.makedev(*numbers)
@@ -45,18 +46,20 @@ def test_the_default_sets_are_libcontainers() -> None:
     simple = [("/dev/null", 1, 3), ("/dev/zero", 1, 5), ("/dev/full", 1, 7), ("/dev/tty", 5, 0), ("/dev/urandom", 1, 9),
               ("/dev/random", 1, 8)]
     assert [(d.path, d.major, d.minor) for d in DEFAULT_SIMPLE_DEVICES] == simple
-    assert {(d.type, d.permissions, d.file_mode, d.uid, d.gid) for d in DEFAULT_SIMPLE_DEVICES} == {(99, "rwm", 0o666, 0, 0)}
+    rest = {(d.type, d.permissions, d.file_mode, d.uid, d.gid) for d in DEFAULT_SIMPLE_DEVICES}
+    assert rest == {(99, "rwm", 0o666, 0, 0)}
     assert [d.cgroup_string() for d in DEFAULT_ALLOWED_DEVICES] == [
         "c *:* m", "b *:* m", "c 5:1 rwm", "c 4:0 rwm", "c 4:1 rwm", "c 136:* rwm", "c 5:2 rwm", "c 10:200 rwm",
         *(d.cgroup_string() for d in DEFAULT_SIMPLE_DEVICES)]
-    fuse, *rest = DEFAULT_AUTO_CREATED_DEVICES
+    fuse, *others = DEFAULT_AUTO_CREATED_DEVICES
     assert (fuse.path, fuse.cgroup_string(), fuse.file_mode) == ("/dev/fuse", "c 10:229 rwm", 0)
-    assert tuple(rest) == DEFAULT_SIMPLE_DEVICES
+    assert tuple(others) == DEFAULT_SIMPLE_DEVICES
 
 
 def test_a_device_in_json_has_the_code_of_its_letter() -> None:
     assert DEFAULT_SIMPLE_DEVICES[0].to_json() == {
-        "type": 99, "path": "/dev/null", "major": 1, "minor": 3, "permissions": "rwm", "file_mode": 438, "uid": 0, "gid": 0}
+        "type": 99, "path": "/dev/null", "major": 1, "minor": 3, "permissions": "rwm", "file_mode": 438, "uid": 0,
+        "gid": 0}
 
 
 def test_a_host_device_is_described_as_it_is() -> None:

@@ -116,7 +116,8 @@ def test_what_is_packed_unpacks_to_the_same_and_holds_no_defaults() -> None:
     again = Whole.unpack(loads_trusted(dumps(whole.pack())))
     assert again == whole
     assert again.to_json() == FULL and type(again.words) is tuple and again.colour is Colour.RED
-    assert Whole().pack() == Whole(title="untitled", words=[], main=None, ready=False).pack() == {}  # type: ignore[arg-type]
+    assert Whole().pack() == Whole(title="untitled", words=(), main=None, ready=False).pack() == {}
+    assert Whole(words=[]).pack() == {}  # type: ignore[arg-type]
 
 
 def test_a_copy_shares_nothing_that_can_change() -> None:
@@ -136,8 +137,8 @@ def test_null_is_an_empty_list_or_object_and_nothing_else() -> None:
 
 
 def test_a_constructor_takes_what_python_has_at_hand() -> None:
-    whole = Whole("t", Path("/a/b"), size=Size.SMALL, count=Size.LARGE, words=["a"], places=[Path("/c")],  # type: ignore[arg-type]
-                  parts=[Part("p"), {"name": "q"}])
+    values: dict[str, Any] = {"words": ["a"], "places": [Path("/c")], "parts": [Part("p"), {"name": "q"}]}
+    whole = Whole("t", Path("/a/b"), size=Size.SMALL, count=Size.LARGE, **values)  # type: ignore[arg-type]
     assert (whole.title, whole.place, whole.words, whole.places) == ("t", "/a/b", ("a",), ("/c",))
     assert type(whole.count) is int and whole.count == 2
     assert whole.parts == (Part(name="p"), Part(name="q"))
@@ -198,8 +199,9 @@ def test_a_record_of_a_record_has_the_fields_of_both() -> None:
 
 
 HUGE = 10 ** 5000
-JUNK: list[Any] = [True, False, 0, 1, -1, 6, 256, 1 << 64, HUGE, 1.5, float("nan"), float("inf"), "", "x", "a\0b", "\ud800",
-                   b"x", [], ["x"], [1], [None], [[]], {}, {"x": "y"}, {"x": 1}, {"x": {}}, {"\0": "y"}, object(), None]
+JUNK: list[Any] = [
+    True, False, 0, 1, -1, 6, 256, 1 << 64, HUGE, 1.5, float("nan"), float("inf"), "", "x", "a\0b", "\ud800", b"x",
+    [], ["x"], [1], [None], [[]], {}, {"x": "y"}, {"x": 1}, {"x": {}}, {"\0": "y"}, object(), None]
 FITS: dict[str, Any] = {  # which of the junk is none
     "title": ["", "x"], "place": ["", "x"], "ready": [True, False], "theCount": [0, 1, -1], "level": [0, 1, 6, None],
     "delay": [1, 6, 256, 1.5, None], "colour": [""], "size": [1, None], "words": [[], ["x"], None],
@@ -256,7 +258,8 @@ def test_text_is_read_as_the_json_module_reads_it() -> None:
 
 
 def test_text_is_written_as_the_json_module_writes_it() -> None:
-    document = {"a": [1, -2.5, True, False, None, "ü\n\"\\\0😀", Size.LARGE, Colour.RED], "b": {"c": {}, "d": [], "e": ()}}
+    document = {"a": [1, -2.5, True, False, None, "ü\n\"\\\0😀", Size.LARGE, Colour.RED],
+                "b": {"c": {}, "d": [], "e": ()}}
     assert dumps(document) == json.dumps(document, separators=(",", ":"))
     for indent in (2, "\t"):
         assert dumps(document, indent) == json.dumps(document, indent=indent)
@@ -353,7 +356,8 @@ def test_without_the_c_half_the_json_package_does_the_same(monkeypatch: pytest.M
 
 def test_a_word_is_a_string_with_a_name() -> None:
     assert Colour("red") is Colour.RED is Colour["RED"]
-    assert Colour.RED == "red" and f"{Colour.RED}" == "red" and {Colour.RED: 1}["red"] == 1
+    word: str = Colour.RED
+    assert word == "red" and f"{word}" == "red" and {word: 1}["red"] == 1
     assert [word.name for word in Colour] == ["NONE", "RED", "BLUE"] and len(Colour) == 3
     with pytest.raises(ValueError, match="'green' is not a valid Colour"):
         Colour("green")

@@ -43,16 +43,20 @@ def config(tmp_path: Path) -> Config:
     """A config with every field that this version acts upon, and nothing wrong with it."""
     return Config(
         no_pivot_root=True, parent_death_signal=9, rootfs=str(tmp_path), readonlyfs=True,
-        root_propagation=MS.PRIVATE | MS.REC, hostname="box", domainname="d" * 64, version="1.0", umask=0o27, ephemeral=True,
+        root_propagation=MS.PRIVATE | MS.REC, hostname="box", domainname="d" * 64, version="1.0", umask=0o27,
+        ephemeral=True,
         mounts=(PROC, Mount("tmpfs", "/dev", "tmpfs", MS.NOSUID, data="mode=755"),
-                Mount("/srv", "/a/.hidden/b", "", MS.BIND, (MS.SLAVE | MS.REC, MS.SHARED), uid_mappings=MAP, gid_mappings=MAP,
-                      premount_cmds=(Command("/bin/true"),)),
+                Mount("/srv", "/a/.hidden/b", "", MS.BIND, (MS.SLAVE | MS.REC, MS.SHARED), uid_mappings=MAP,
+                      gid_mappings=MAP, premount_cmds=(Command("/bin/true"),)),
                 Mount("/x", "/proc/cpuinfo", "bind", MS.BIND), Mount("", "/procfs", "", MS.REMOUNT)),
-        devices=(*DEFAULT_SIMPLE_DEVICES, Device(98, "/dev/sda", 8, 0, file_mode=0o060600), Device(112, "/run/fifo", -1, -1)),
+        devices=(*DEFAULT_SIMPLE_DEVICES, Device(98, "/dev/sda", 8, 0, file_mode=0o060600),
+                 Device(112, "/run/fifo", -1, -1)),
         namespaces=Namespaces(Namespace(kind) for kind in NEW), capabilities=("CAP_CHOWN", "CAP_CHECKPOINT_RESTORE"),
         networks=(Network(type="loopback", name="lo", address="127.0.0.1/0"),),
-        cgroups=Cgroup(name="a", parent="/b/c", freezer=FreezerState.THAWED, allow_all_devices=True, memory_swappiness=-1),
-        rlimits=(Rlimit(7, 2, 2), Rlimit(0, 2**64 - 1, 0)), oom_score_adj=0, additional_groups=("audio", "0", "4294967294"),
+        cgroups=Cgroup(name="a", parent="/b/c", freezer=FreezerState.THAWED, allow_all_devices=True,
+                       memory_swappiness=-1),
+        rlimits=(Rlimit(7, 2, 2), Rlimit(0, 2**64 - 1, 0)), oom_score_adj=0,
+        additional_groups=("audio", "0", "4294967294"),
         uid_mappings=(IDMap(1, 100000, 65535), IDMap(0, 1000, 1)), gid_mappings=(IDMap(0, 0, ALL_IDS),),
         mask_paths=("/proc/kcore", "/sys/.x"), readonly_paths=("/proc/sys",), no_new_privileges=True,
         sysctl={"net.ipv4.conf.eth0/100.forwarding": "1", "kernel/shmmni": "1", "fs.mqueue.msg_max": "9",
@@ -102,7 +106,8 @@ def test_only_a_config_is_validated(junk: object) -> None:
     ("/{}/root", "'/{}/root' is not a plain path", "write '{}/root'"),
     ("{}/" + "x" * 300, "is too long", "choose a directory"),
 ])
-def test_the_root_filesystem_is_a_directory_by_its_real_name(tmp_path: Path, name: str, problem: str, hint: str) -> None:
+def test_the_root_filesystem_is_a_directory_by_its_real_name(
+        tmp_path: Path, name: str, problem: str, hint: str) -> None:
     (tmp_path / "root" / "deeper").mkdir(parents=True)
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("root")
@@ -144,7 +149,8 @@ def test_a_root_filesystem_out_of_reach_is_refused(as_user: Any, user_tmp_path: 
     ("gid_mappings", MAP, "NEWUSER", False),
     ("time_offsets", {"monotonic": TimeOffset(1)}, "NEWTIME", True),
 ])
-def test_what_would_change_the_host_needs_a_namespace(tmp_path: Path, field: str, value: Any, kind: str, new: bool) -> None:
+def test_what_would_change_the_host_needs_a_namespace(
+        tmp_path: Path, field: str, value: Any, kind: str, new: bool) -> None:
     name = "root_propagation" if field == "rootPropagation" else field
     config = Config(rootfs=str(tmp_path), **{name: value})
     error = refusal(config)
@@ -178,8 +184,8 @@ def test_a_namespace_is_listed_once_and_says_its_type(config: Config) -> None:
 def test_a_namespace_to_join_is_a_file_of_its_type(tmp_path: Path, path: str, problem: str) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "file").touch()
-    config = Config(rootfs=str(tmp_path), namespaces=[  # type: ignore[arg-type]
-        Namespace(NamespaceType.NEWUTS), Namespace(NamespaceType.NEWNET, path.format(tmp_path))])
+    config = Config(rootfs=str(tmp_path), namespaces=Namespaces([
+        Namespace(NamespaceType.NEWUTS), Namespace(NamespaceType.NEWNET, path.format(tmp_path))]))
     error = refusal(config)
     assert (error.path, error.problem) == ("namespaces[1].path", problem.format(tmp_path))
     assert error.hint == "name a file such as /proc/PID/ns/net"
@@ -187,10 +193,20 @@ def test_a_namespace_to_join_is_a_file_of_its_type(tmp_path: Path, path: str, pr
     ConfigValidator().validate(config)
 
 
+def test_a_device_is_not_opened_to_see_whether_it_is_a_namespace(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a watchdog starts it."""
+    def fail(*_: object) -> int:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(os, "open", fail)
+    refusal(Config(rootfs=str(tmp_path), namespaces=Namespaces([Namespace(NamespaceType.NEWNET, "/dev/null")])))
+
+
 def test_a_kind_of_namespace_that_the_kernel_lacks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: not str(path).startswith("/proc/self/ns/") and exists(path))
-    error = refusal(Config(rootfs=str(tmp_path), namespaces=[Namespace(NamespaceType.NEWTIME)]))  # type: ignore[arg-type]
+    error = refusal(Config(rootfs=str(tmp_path), namespaces=Namespaces([Namespace(NamespaceType.NEWTIME)])))
     assert str(error).startswith("namespaces[0].type: this kernel has no namespaces of type NEWTIME; ")
 
 
@@ -198,27 +214,27 @@ def test_a_kind_of_namespace_that_the_kernel_lacks_is_refused(tmp_path: Path, mo
     ((), "", "is empty, and the container has a new user namespace"),
     ((IDMap(1, 1000, 1),), "", "container id 0 is not mapped"),
     ((IDMap(0, 1000, 0),), "[0].size", "is 0"),
-    ((IDMap(0, 1000, 1), IDMap(ALL_IDS, 2000, 1)), "[1].container_id", "go beyond the last id"),
-    ((IDMap(0, ALL_IDS, 1),), "[0].host_id", "go beyond the last id"),
-    ((IDMap(0, 1, ALL_IDS),), "[0].host_id", "go beyond the last id"),
+    ((IDMap(0, 1000, 1), IDMap(ALL_IDS, 2000, 1)), "[1].container_id", "go beyond the last"),
+    ((IDMap(0, ALL_IDS, 1),), "[0].host_id", "go beyond the last"),
+    ((IDMap(0, 1, ALL_IDS),), "[0].host_id", "go beyond the last"),
     ((IDMap(0, 1000, 10), IDMap(9, 2000, 1)), "[1].container_id", "overlaps the range of uid_mappings[0]"),
     ((IDMap(5, 1009, 1), IDMap(0, 1000, 5), IDMap(6, 1002, 3)), "[2].host_id", "overlaps the range of uid_mappings[1]"),
     (tuple(IDMap(i, i, 1) for i in range(341)), "", "341 ranges; the kernel takes 340"),
 ])
 def test_an_id_map_is_one_that_the_kernel_takes(
         tmp_path: Path, mappings: tuple[IDMap, ...], path: str, problem: str) -> None:
-    user = [Namespace(NamespaceType.NEWUSER)]
-    config = Config(rootfs=str(tmp_path), namespaces=user, uid_mappings=mappings, gid_mappings=MAP)  # type: ignore[arg-type]
+    user = Namespaces([Namespace(NamespaceType.NEWUSER)])
+    config = Config(rootfs=str(tmp_path), namespaces=user, uid_mappings=mappings, gid_mappings=MAP)
     error = refusal(config)
     assert error.path == f"uid_mappings{path}"
     assert problem in error.problem and error.hint
-    assert refusal(Config(rootfs=str(tmp_path), namespaces=user, uid_mappings=MAP,  # type: ignore[arg-type]
-                          gid_mappings=mappings)).path == f"gid_mappings{path}"
+    config = Config(rootfs=str(tmp_path), namespaces=user, uid_mappings=MAP, gid_mappings=mappings)
+    assert refusal(config).path == f"gid_mappings{path}"
 
 
 def test_a_user_namespace_to_join_has_its_maps_already(tmp_path: Path) -> None:
-    config = Config(rootfs=str(tmp_path), namespaces=[  # type: ignore[arg-type]
-        Namespace(NamespaceType.NEWUSER, "/proc/self/ns/user")])
+    config = Config(rootfs=str(tmp_path), namespaces=Namespaces([
+        Namespace(NamespaceType.NEWUSER, "/proc/self/ns/user")]))
     ConfigValidator().validate(config)
     config.uid_mappings = (IDMap(5, 5, 0),)
     assert refusal(config).path == "uid_mappings[0].size"
@@ -253,11 +269,12 @@ BIND = int(MS.BIND)
     ({"mounts": [Mount("x", "/a", "tmpfs", 0, (MS.SLAVE | MS.SHARED,))]}, "mounts[0].propagation_flags[0]",
      "MS_SLAVE|MS_SHARED is no propagation"),
     ({"mounts": [Mount("/x", "/a", "bind", BIND, uid_mappings=MAP)]}, "mounts[0].gid_mappings", "is empty"),
-    ({"mounts": [Mount("/x", "/a", "bind", BIND, uid_mappings=MAP, gid_mappings=[IDMap()])]},
+    ({"mounts": [Mount("/x", "/a", "bind", BIND, uid_mappings=MAP, gid_mappings=(IDMap(),))]},
      "mounts[0].gid_mappings[0].size", "is 0"),
     ({"mounts": [Mount("x", "/a", "tmpfs", uid_mappings=MAP, gid_mappings=MAP)]}, "mounts[0].uid_mappings",
      "only a bind mount can be id-mapped"),
-    ({"mounts": [Mount("x", "/a", "tmpfs", postmount_cmds=[Command()])]}, "mounts[0].postmount_cmds[0].path", "is empty"),
+    ({"mounts": [Mount("x", "/a", "tmpfs", postmount_cmds=(Command(),))]}, "mounts[0].postmount_cmds[0].path",
+     "is empty"),
     ({"mounts": [PROC, Mount("x", "/a", "tmpfs", relabel="z")]}, "mounts[1].relabel", "relabel is not supported yet"),
     ({"root_propagation": MS.NOSUID}, "rootPropagation", "MS_NOSUID is no propagation"),
     # paths
@@ -274,7 +291,8 @@ BIND = int(MS.BIND)
     ({"devices": [Device(99, "/dev/a", WILDCARD, 0)]}, "devices[0].major", "-1 is not between 0 and 4095"),
     ({"devices": [Device(99, "/dev/a", 4096, 0)]}, "devices[0].major", "4096 is not between 0 and 4095"),
     ({"devices": [Device(98, "/dev/a", 0, 1 << 20)]}, "devices[0].minor", "1048576 is not between 0 and 1048575"),
-    ({"devices": [Device(99, "/dev/a", file_mode=0o060666)]}, "devices[0].file_mode", "0o60666 is no mode of such a node"),
+    ({"devices": [Device(99, "/dev/a", file_mode=0o060666)]}, "devices[0].file_mode",
+     "0o60666 is no mode of such a node"),
     ({"devices": [Device(99, "/dev/a", permissions="rx")]}, "devices[0].permissions", "'rx' is not made of r, w and m"),
     ({"devices": [Device(99, "/dev/a", uid=ALL_IDS)]}, "devices[0].uid", "4294967295 is nobody's id"),
     ({"devices": [Device(99, "/dev/a", gid=ALL_IDS)]}, "devices[0].gid", "4294967295 is nobody's id"),
@@ -289,7 +307,8 @@ BIND = int(MS.BIND)
     ({"sysctl": {"net": "1"}}, "sysctl.net", "belongs to the host"),
     ({"sysctl": {"vm.swappiness": "1"}}, 'sysctl["vm.swappiness"]', "belongs to the host"),
     ({"sysctl": {"kernel.hostname": "x"}}, 'sysctl["kernel.hostname"]', "is not set this way"),
-    ({"sysctl": {"net/../kernel/panic": "1"}}, 'sysctl["net/../kernel/panic"]', "is not the name of a kernel parameter"),
+    ({"sysctl": {"net/../kernel/panic": "1"}}, 'sysctl["net/../kernel/panic"]',
+     "is not the name of a kernel parameter"),
     ({"sysctl": {"net.//.kernel": "1"}}, 'sysctl["net.//.kernel"]', "is not the name of a kernel parameter"),
     ({"sysctl": {"net..a": "1"}}, 'sysctl["net..a"]', "is not the name of a kernel parameter"),
     ({"sysctl": {"/net/a": "1"}}, 'sysctl["/net/a"]', "is not the name of a kernel parameter"),
@@ -297,14 +316,15 @@ BIND = int(MS.BIND)
     ({"sysctl": {"Net.a": "1"}}, 'sysctl["Net.a"]', "is not the name of a kernel parameter"),
     ({"sysctl": {"net.a b": "1"}}, 'sysctl["net.a b"]', "is not the name of a kernel parameter"),
     ({"sysctl": {"": "1"}}, 'sysctl[""]', "is not the name of a kernel parameter"),
-    ({"sysctl": {"kernel.sem": "1", "kernel/sem": "2"}}, 'sysctl["kernel/sem"]', "is the same parameter as 'kernel.sem'"),
+    ({"sysctl": {"kernel.sem": "1", "kernel/sem": "2"}}, 'sysctl["kernel/sem"]',
+     "is the same parameter as 'kernel.sem'"),
     # the process
     ({"rlimits": [Rlimit(7, 1, 2)]}, "rlimits[0].soft", "2 is above hard, 1"),
     ({"rlimits": [Rlimit(7), Rlimit(1), Rlimit(7)]}, "rlimits[2].type", "rlimits[0] has type 7 already"),
     ({"capabilities": ["CAP_KILL", "CAP_FOO"]}, "capabilities[1]", "'CAP_FOO' is not a capability"),
-    ({"capabilities": Capabilities(ambient=["CAP_"])}, "capabilities.ambient[0]", "'CAP_' is not a capability"),
-    ({"capabilities": Capabilities(effective=["CAP_KILL"])}, "capabilities.effective[0]", "CAP_KILL is not permitted"),
-    ({"capabilities": Capabilities(permitted=["CAP_KILL"], ambient=["CAP_KILL"])}, "capabilities.ambient[0]",
+    ({"capabilities": Capabilities(ambient=("CAP_",))}, "capabilities.ambient[0]", "'CAP_' is not a capability"),
+    ({"capabilities": Capabilities(effective=("CAP_KILL",))}, "capabilities.effective[0]", "CAP_KILL is not permitted"),
+    ({"capabilities": Capabilities(permitted=("CAP_KILL",), ambient=("CAP_KILL",))}, "capabilities.ambient[0]",
      "CAP_KILL is not inheritable"),
     ({"additional_groups": ["audio", ""]}, "additional_groups[1]", "'' is not a group"),
     ({"additional_groups": ["a:b"]}, "additional_groups[0]", "'a:b' is not a group"),
@@ -334,7 +354,7 @@ def test_a_rule_that_does_not_hold_is_one_complaint(
 
 
 UNBUILT: dict[str, Any] = {
-    "mount_label": "system_u:object_r:x:s0", "routes": [Route()], "apparmor_profile": "unconfined", "process_label": "x",
+    "mount_label": "system_u:object_r:x:s0", "routes": [Route()], "apparmor_profile": "x", "process_label": "x",
     "seccomp": Seccomp(), "cgroups.allowed_devices": DEFAULT_SIMPLE_DEVICES,
     "cgroups.denied_devices": DEFAULT_SIMPLE_DEVICES, "cgroups.oom_kill_disable": True, "cgroups.cpuset_cpus": "0",
     "cgroups.cpuset_mems": "0", "cgroups.blkio_weight_device": [{}], "cgroups.hugetlb_limit": [{}],

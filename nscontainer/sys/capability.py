@@ -1,15 +1,18 @@
 """Capabilities: root's power in forty-one pieces.
 
-Lesson  A process holds pieces in sets: what it may use now (effective), may take up (permitted), may pass on (inheritable).
+Lesson  A process holds them in sets: what it uses (effective), may take up (permitted), may pass on (inheritable).
 Read    capabilities(7), capget(2), capset(2)
 Needs   to add to inheritable beyond the bounding set: CAP_SETPCAP; nothing adds to permitted
 """
 from __future__ import annotations
 
 from ctypes import Structure, addressof, c_int, c_uint32, c_void_p
+from errno import EINVAL
 
+from ..errors import SyscallError
 from .flags import Enumeration
 from .libc import failure, function
+from .prctl import capbset_read
 
 __all__ = ["CAP", "capget", "capset", "last_cap"]
 
@@ -69,21 +72,30 @@ class _Header(Structure):
 class _Data(Structure):
     """struct __user_cap_data_struct, twice: the capabilities below 32, then the rest."""
 
-    _fields_ = [(name + half, c_uint32) for half in ("_low", "_high") for name in ("effective", "permitted", "inheritable")]
+    _fields_ = [(name + half, c_uint32) for half in ("_low", "_high")
+                for name in ("effective", "permitted", "inheritable")]
 
 
 _VERSION_3 = 0x20080522
 _capget = function("capget", c_void_p, c_void_p)
 _capset = function("capset", c_void_p, c_void_p)
-_last: list[int] = []
 
 
 def last_cap() -> int:
-    """Return the number of the last capability this kernel has: proc(5), cap_last_cap. Read once, then remembered."""
-    if not _last:
-        with open("/proc/sys/kernel/cap_last_cap", "rb") as file:
-            _last.append(int(file.read()))
-    return _last[0]
+    """Return the number of the last capability this kernel has, as /proc/sys/kernel/cap_last_cap does, without /proc.
+
+    PR_CAPBSET_READ answers EINVAL for one that does not exist. Linux 5.9 and later have 40 at least.
+    """
+    last = int(CAP.CHECKPOINT_RESTORE)
+    while last < 63:
+        try:
+            capbset_read(last + 1)
+        except SyscallError as error:
+            if error.errno != EINVAL:
+                raise
+            break
+        last += 1
+    return last
 
 
 def capget(pid: int = 0) -> tuple[int, int, int]:
@@ -106,9 +118,10 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     """
     for mask in (effective, permitted, inheritable):
         if not 0 <= mask < 1 << 64:
-            raise OverflowError(f"{mask:#x} does not fit 64 bits")
+            raise OverflowError(f"{hex(mask)} does not fit 64 bits")
     low = 0xFFFFFFFF
     header = _Header(_VERSION_3, 0)
-    data = _Data(effective & low, permitted & low, inheritable & low, effective >> 32, permitted >> 32, inheritable >> 32)
+    data = _Data(effective & low, permitted & low, inheritable & low,
+                 effective >> 32, permitted >> 32, inheritable >> 32)
     if _capset(addressof(header), addressof(data)) < 0:
         raise failure("capset", effective=hex(effective), permitted=hex(permitted), inheritable=hex(inheritable))

@@ -82,7 +82,7 @@ def clone3(flags: int, *, exit_signal: int = 0, cgroup: int | None = None) -> tu
     """
     flags = int(flags)
     if not 0 <= flags < 1 << 64:
-        raise OverflowError(f"flags {flags:#x} do not fit 64 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 64 bits")
     if flags & _NOT_FOR_PYTHON:
         raise ValueError(f"Python cannot run in a child made with {CLONE(flags & _NOT_FOR_PYTHON)}")
     if not 0 <= exit_signal <= 64:
@@ -106,7 +106,7 @@ def unshare(flags: int) -> None:
     EPERM    no CAP_SYS_ADMIN; for NEWUSER: changed root, ids without a mapping, or forbidden to all but root
     """
     if not 0 <= flags <= 0xFFFFFFFF:
-        raise OverflowError(f"flags {flags:#x} do not fit 32 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 32 bits")
     if _unshare(flags) < 0:
         raise failure("unshare", flags=CLONE(flags))
 
@@ -122,6 +122,6 @@ def setns(fd: int, flags: int = 0) -> None:
     ESRCH    the process of the pidfd is gone
     """
     if not 0 <= flags <= 0xFFFFFFFF:
-        raise OverflowError(f"flags {flags:#x} do not fit 32 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 32 bits")
     if _setns(fd, flags) < 0:
         raise failure("setns", fd=fd, flags=CLONE(flags))

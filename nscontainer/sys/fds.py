@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from ctypes import (Structure, addressof, c_char_p, c_int, c_short, c_size_t, c_ssize_t, c_uint, c_ulong, c_void_p,
-                    create_string_buffer, sizeof)
+                    create_string_buffer, sizeof, string_at)
 from errno import EBADF, EINVAL, EMSGSIZE
 from time import monotonic
 
@@ -42,7 +42,7 @@ def close_range(first: int, last: int = _U32, flags: int = 0) -> None:
     EINVAL   *last* is below *first*, or CLOSE_RANGE_CLOEXEC before Linux 5.11
     """
     if not (0 <= first <= _U32 and 0 <= last <= _U32 and 0 <= flags <= _U32):
-        raise OverflowError(f"range {first} to {last} or flags {flags:#x} out of range")
+        raise OverflowError(f"range {first} to {last} or flags {hex(flags)} out of range")
     if _close_range(first, last, flags) < 0:
         raise failure("close_range", first=first, last=last, flags=CLOSE_RANGE(flags))
 
@@ -85,7 +85,7 @@ def memfd_create(name: str, flags: int = 0, *, allow_sealing: bool = False, exec
     """
     flags = int(flags) | _MFD_CLOEXEC | (_MFD_ALLOW_SEALING if allow_sealing else 0)
     if not 0 <= flags <= _U32:
-        raise OverflowError(f"flags {flags:#x} do not fit 32 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 32 bits")
     raw = encoded(name)
     if executable:
         fd = _memfd_create(raw, flags | _MFD_EXEC)
@@ -106,7 +106,7 @@ def add_seals(fd: int, seals: int) -> None:
     EPERM    sealed against seals, opened for reading only, or made without allow_sealing
     """
     if not 0 <= seals <= _I31:
-        raise OverflowError(f"seals {seals:#x} do not fit 31 bits")
+        raise OverflowError(f"seals {hex(seals)} do not fit 31 bits")
     if _fcntl(fd, _F_ADD_SEALS, seals) < 0:
         raise failure("fcntl", command="F_ADD_SEALS", fd=fd, seals=F_SEAL(seals))
 
@@ -143,9 +143,15 @@ def socketpair(kind: int = SOCK.STREAM) -> tuple[int, int]:
 
 
 class _Iovec(Structure):
-    """struct iovec."""
+    """struct iovec, to receive into."""
 
     _fields_ = [("base", c_void_p), ("len", c_size_t)]
+
+
+class _Outgoing(Structure):
+    """struct iovec, to send from: it keeps the bytes object alive."""
+
+    _fields_ = [("base", c_char_p), ("len", c_size_t)]
 
 
 class _Msghdr(Structure):
@@ -159,12 +165,6 @@ class _Cmsghdr(Structure):
     """struct cmsghdr (16 bytes), before the descriptors."""
 
     _fields_ = [("len", c_size_t), ("level", c_int), ("type", c_int)]
-
-
-class _Bytes(Structure):
-    """A pointer to the bytes of a bytes object, which it keeps alive."""
-
-    _fields_ = [("at", c_char_p)]
 
 
 _sendmsg = function("sendmsg", c_int, c_void_p, c_int, restype=c_ssize_t, waits=True)
@@ -187,15 +187,14 @@ def send_descriptors(fd: int, data: bytes, descriptors: Sequence[int] = ()) -> i
     """
     if descriptors and not data:
         raise ValueError("descriptors travel with a byte of data at least")
-    source = _Bytes(data)
-    iov = _Iovec(c_void_p.from_buffer(source).value, len(data))
+    iov = _Outgoing(data, len(data))
     message = _Msghdr(iov=addressof(iov), iovlen=1)
     if descriptors:
         size = _HEAD + 4 * len(descriptors)
         control = create_string_buffer(size + -size % _ALIGNED)
         header = _Cmsghdr.from_buffer(control)
         header.len, header.level, header.type = size, _SOL_SOCKET, _SCM_RIGHTS
-        (c_int * len(descriptors)).from_buffer(control, _HEAD)[:] = descriptors
+        (c_int * len(descriptors)).from_buffer(control, _HEAD)[:] = list(descriptors)
         message.control, message.controllen = addressof(control), len(control)
     while (sent := _sendmsg(fd, addressof(message), _MSG_NOSIGNAL)) < 0:
         if get_errno() != EINTR:
@@ -223,13 +222,14 @@ def receive_descriptors(fd: int, size: int, max_descriptors: int = 253) -> tuple
     while (got := _recvmsg(fd, addressof(message), _MSG_CMSG_CLOEXEC)) < 0:
         if get_errno() != EINTR:
             raise failure("recvmsg", fd=fd, size=size)
-    received = _descriptors_in(control.raw[:message.controllen]) if max_descriptors and message.controllen else []
+    held = message.controllen
+    received = _descriptors_in(string_at(message.control, held)) if held else []
     if message.flags & (_MSG_CTRUNC | _MSG_TRUNC):
         for descriptor in received:
             os.close(descriptor)
-        lost = "descriptors beyond max_descriptors or RLIMIT_NOFILE" if message.flags & _MSG_CTRUNC else "the packet's end"
+        lost = "descriptors: max_descriptors or RLIMIT_NOFILE" if message.flags & _MSG_CTRUNC else "the packet's end"
         raise SyscallError("recvmsg", EMSGSIZE, fd=fd, size=size, max_descriptors=max_descriptors, lost=lost)
-    return buffer.raw[:got], received
+    return string_at(addressof(buffer), got), received
 
 
 def _descriptors_in(control: bytes) -> list[int]:

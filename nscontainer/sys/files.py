@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from ctypes import (Structure, addressof, c_char_p, c_int, c_long, c_size_t, c_ssize_t, c_uint, c_ulong, c_void_p,
-                    create_string_buffer)
+                    create_string_buffer, string_at)
 from errno import EFBIG
 
 from ..errors import SyscallError
@@ -58,7 +58,7 @@ def openat(dirfd: int, path: str | bytes, flags: int, mode: int = 0) -> int:
     ENXIO    O_NONBLOCK|O_WRONLY, and nobody reads the FIFO; a device without a driver
     """
     if not 0 <= flags <= _I31 or not 0 <= mode <= _MODES:
-        raise OverflowError(f"flags {flags:#x} or mode {mode:#o} out of range")
+        raise OverflowError(f"flags {hex(flags)} or mode {oct(mode)} out of range")
     name = encoded(path)
     while (fd := _openat(dirfd, name, flags | _O_CLOEXEC, mode)) < 0:
         if get_errno() != EINTR:
@@ -98,7 +98,7 @@ _readlinkat = function("readlinkat", c_int, c_char_p, c_void_p, c_size_t, restyp
 def mkdirat(dirfd: int, path: str | bytes, mode: int = 0o777) -> None:
     """Make a directory. The umask is subtracted from *mode*, and set-id bits are ignored."""
     if not 0 <= mode <= _MODES:
-        raise OverflowError(f"mode {mode:#o} out of range")
+        raise OverflowError(f"mode {oct(mode)} out of range")
     if _mkdirat(dirfd, encoded(path), mode) < 0:
         raise failure("mkdirat", path, dirfd=dirfd, mode=oct(mode))
 
@@ -110,7 +110,7 @@ def mknodat(dirfd: int, path: str | bytes, mode: int, device: int = 0) -> None:
     EPERM    no CAP_MKNOD outside of every user namespace (0:0 is free: Linux 4.18), or a device cgroup forbids it
     """
     if not 0 <= mode <= 0o177777 or not 0 <= device <= _U32:
-        raise OverflowError(f"mode {mode:#o} or device {device:#x} out of range")
+        raise OverflowError(f"mode {oct(mode)} or device {hex(device)} out of range")
     if _mknodat(dirfd, encoded(path), mode, device) < 0:
         raise failure("mknodat", path, dirfd=dirfd, mode=oct(mode), device=f"{os.major(device)}:{os.minor(device)}")
 
@@ -124,7 +124,7 @@ def symlinkat(target: str | bytes, dirfd: int, path: str | bytes) -> None:
 def linkat(from_fd: int, from_path: str | bytes, to_fd: int, to_path: str | bytes, flags: int = 0) -> None:
     """Give a file another name. EXDEV: not on the same mount."""
     if not 0 <= flags <= _I31:
-        raise OverflowError(f"flags {flags:#x} do not fit 31 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 31 bits")
     if _linkat(from_fd, encoded(from_path), to_fd, encoded(to_path), flags) < 0:
         raise failure("linkat", to_path, source=from_path, flags=AT(flags))
 
@@ -136,7 +136,7 @@ def unlinkat(dirfd: int, path: str | bytes, flags: int = 0) -> None:
     EISDIR   a directory, without AT_REMOVEDIR
     """
     if not 0 <= flags <= _I31:
-        raise OverflowError(f"flags {flags:#x} do not fit 31 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 31 bits")
     if _unlinkat(dirfd, encoded(path), flags) < 0:
         raise failure("unlinkat", path, dirfd=dirfd, flags=AT(flags))
 
@@ -152,7 +152,7 @@ class RENAME(Flags):
 def renameat2(from_fd: int, from_path: str | bytes, to_fd: int, to_path: str | bytes, flags: int = 0) -> None:
     """Give a file another name in place of its old one. EINVAL: the file system does not know *flags*."""
     if not 0 <= flags <= _U32:
-        raise OverflowError(f"flags {flags:#x} do not fit 32 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 32 bits")
     if _renameat2(from_fd, encoded(from_path), to_fd, encoded(to_path), flags) < 0:
         raise failure("renameat2", to_path, source=from_path, flags=RENAME(flags))
 
@@ -166,7 +166,7 @@ def readlinkat(dirfd: int, path: str | bytes) -> str:
     size = _readlinkat(dirfd, encoded(path), addressof(buffer), 4096)
     if size < 0:
         raise failure("readlinkat", path, dirfd=dirfd)
-    return os.fsdecode(buffer.raw[:size])
+    return os.fsdecode(string_at(addressof(buffer), size))
 
 
 _fchmod = function("fchmod", c_int, c_uint)
@@ -178,7 +178,7 @@ _fchownat = function("fchownat", c_int, c_char_p, c_uint, c_uint, c_int)
 def fchmod(fd: int, mode: int) -> None:
     """Set the permissions of an open file. EBADF: opened with O_PATH."""
     if not 0 <= mode <= _MODES:
-        raise OverflowError(f"mode {mode:#o} out of range")
+        raise OverflowError(f"mode {oct(mode)} out of range")
     if _fchmod(fd, mode) < 0:
         raise failure("fchmod", fd=fd, mode=oct(mode))
 
@@ -186,7 +186,7 @@ def fchmod(fd: int, mode: int) -> None:
 def fchmodat(dirfd: int, path: str | bytes, mode: int) -> None:
     """Set the permissions of *path*, through a symlink if it is one."""
     if not 0 <= mode <= _MODES:
-        raise OverflowError(f"mode {mode:#o} out of range")
+        raise OverflowError(f"mode {oct(mode)} out of range")
     if _fchmodat(dirfd, encoded(path), mode, 0) < 0:
         raise failure("fchmodat", path, dirfd=dirfd, mode=oct(mode))
 
@@ -194,7 +194,7 @@ def fchmodat(dirfd: int, path: str | bytes, mode: int) -> None:
 def fchmodat2(dirfd: int, path: str | bytes, mode: int, flags: int = 0) -> None:
     """Set the permissions of *path*; with AT_EMPTY_PATH those of an O_PATH descriptor: Linux 6.6, ENOSYS before."""
     if not 0 <= mode <= _MODES or not 0 <= flags <= _U32:
-        raise OverflowError(f"mode {mode:#o} or flags {flags:#x} out of range")
+        raise OverflowError(f"mode {oct(mode)} or flags {hex(flags)} out of range")
     if _fchmodat2(dirfd, encoded(path), mode, flags) < 0:
         raise failure("fchmodat2", path, dirfd=dirfd, mode=oct(mode), flags=AT(flags))
 
@@ -206,7 +206,7 @@ def fchownat(dirfd: int, path: str | bytes, uid: int, gid: int, flags: int = 0) 
     EPERM    no CAP_CHOWN over the file's ids
     """
     if not (-1 <= uid < _U32 and -1 <= gid < _U32 and 0 <= flags <= _I31):
-        raise OverflowError(f"uid {uid}, gid {gid} or flags {flags:#x} out of range")
+        raise OverflowError(f"uid {uid}, gid {gid} or flags {hex(flags)} out of range")
     if _fchownat(dirfd, encoded(path), uid & _U32, gid & _U32, flags) < 0:
         raise failure("fchownat", path, dirfd=dirfd, uid=uid, gid=gid, flags=AT(flags))
 
@@ -310,7 +310,7 @@ def read(fd: int, size: int) -> bytes:
     while (got := _read(fd, addressof(buffer), size)) < 0:
         if get_errno() != EINTR:
             raise failure("read", fd=fd, size=size)
-    return buffer.raw[:got]
+    return string_at(addressof(buffer), got)
 
 
 def read_all(fd: int, limit: int) -> bytes:
@@ -378,7 +378,7 @@ def fcntl_getfl(fd: int) -> int:
 def fcntl_setfl(fd: int, flags: int) -> None:
     """Set O_APPEND, O_NONBLOCK and their like, for everybody who shares the open file: F_SETFL."""
     if not 0 <= flags <= _I31:
-        raise OverflowError(f"flags {flags:#x} do not fit 31 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 31 bits")
     if _fcntl(fd, _F_SETFL, flags) < 0:
         raise failure("fcntl", command="F_SETFL", fd=fd, flags=hex(flags))
 
@@ -421,5 +421,5 @@ def getcwd() -> str:
 def umask(mask: int) -> int:
     """Set which permissions new files do not get; return the old mask. It cannot fail."""
     if not 0 <= mask <= 0o777:
-        raise OverflowError(f"mask {mask:#o} out of range")
+        raise OverflowError(f"mask {oct(mask)} out of range")
     return _umask(mask)

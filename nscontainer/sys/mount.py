@@ -66,7 +66,7 @@ def mount(source: str | None, target: str, fstype: str | None = None,
     EPERM    no CAP_SYS_ADMIN here, or the change would clear a flag that a parent namespace locked
     """
     if not 0 <= flags <= 0xFFFFFFFF:
-        raise OverflowError(f"flags {flags:#x} do not fit 32 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 32 bits")
     arguments = (encoded(source), encoded(target), encoded(fstype), flags, encoded(data))
     while _mount(*arguments) < 0:
         if get_errno() != EINTR:  # a network file system lets itself be interrupted
@@ -80,7 +80,7 @@ def umount2(target: str, flags: int = MNT(0)) -> None:
     EINVAL   not a mount point, or locked: it came from a parent namespace together with what it covers
     """
     if not 0 <= flags <= 0x7FFFFFFF:
-        raise OverflowError(f"flags {flags:#x} do not fit 31 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 31 bits")
     path = encoded(target)
     while _umount2(path, flags) < 0:
         if get_errno() != EINTR:

@@ -42,7 +42,7 @@ def open_tree(dirfd: int, path: str | bytes, flags: int = 0) -> int:
     EPERM    a copy, without CAP_SYS_ADMIN
     """
     if not 0 <= flags <= _U32:
-        raise OverflowError(f"flags {flags:#x} do not fit 32 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 32 bits")
     fd = _open_tree(dirfd, encoded(path), flags | _OPEN_TREE_CLOEXEC)
     if fd < 0:
         raise failure("open_tree", path, dirfd=dirfd, flags=hex(flags))
@@ -73,7 +73,7 @@ def move_mount(from_fd: int, from_path: str | bytes, to_fd: int, to_path: str | 
     ENOTDIR  a directory and a file do not go together
     """
     if not 0 <= flags <= _U32:
-        raise OverflowError(f"flags {flags:#x} do not fit 32 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 32 bits")
     if _move_mount(from_fd, encoded(from_path), to_fd, encoded(to_path), flags) < 0:
         raise failure("move_mount", to_path or None, from_fd=from_fd, source=from_path or None, to_fd=to_fd,
                       flags=MOVE_MOUNT(flags))
@@ -119,7 +119,7 @@ def fspick(dirfd: int, path: str | bytes, flags: int = 0) -> int:
     EPERM    no CAP_SYS_ADMIN in the user namespace of the mount namespace
     """
     if not 0 <= flags <= _U32:
-        raise OverflowError(f"flags {flags:#x} do not fit 32 bits")
+        raise OverflowError(f"flags {hex(flags)} do not fit 32 bits")
     fd = _fspick(dirfd, encoded(path), flags | 1)
     if fd < 0:
         raise failure("fspick", path, dirfd=dirfd, flags=FSPICK(flags))
@@ -177,7 +177,7 @@ def fsconfig_path(fd: int, key: str | bytes, dirfd: int, path: str | bytes) -> N
     """Set a parameter to a path below *dirfd*, or to *dirfd* when the path is empty."""
     command = 3 if path else 4
     if _fsconfig(fd, command, encoded(key), encoded(path), dirfd) < 0:
-        raise _explained("fsconfig", fd, command=FSCONFIG(command), key=key, dirfd=dirfd, path=path)
+        raise _explained("fsconfig", fd, command=FSCONFIG(command), key=key, dirfd=dirfd, value=path)
 
 
 def fsconfig_create(fd: int) -> None:
@@ -231,7 +231,7 @@ def fsmount(fd: int, attrs: int = 0) -> int:
     EPERM    a proc or sysfs that would show what is hidden from us now
     """
     if not 0 <= attrs <= _U32:
-        raise OverflowError(f"attributes {attrs:#x} do not fit 32 bits")
+        raise OverflowError(f"attributes {hex(attrs)} do not fit 32 bits")
     mount = _fsmount(fd, 1, attrs)
     if mount < 0:
         raise _explained("fsmount", fd, attrs=MOUNT_ATTR(attrs))

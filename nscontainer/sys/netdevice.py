@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from ctypes import Structure, addressof, c_char, c_int, c_short, c_ubyte, c_ulong, c_void_p
 
-from .libc import failure, function
+from .files import close
+from .libc import encoded, failure, function
 
 __all__ = ["set_interface_up"]
 
-_AF_INET, _SOCK_DGRAM_CLOEXEC = 2, 2 | 0o2000000
+_AF_UNIX, _SOCK_DGRAM_CLOEXEC = 1, 2 | os.O_CLOEXEC  # any socket will do, and this kind is in every kernel
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
@@ -33,12 +34,12 @@ def set_interface_up(name: str) -> None:
     ENODEV   no such interface
     EPERM    no CAP_NET_ADMIN here
     """
-    raw = name.encode()
+    raw = encoded(name) or b""
     if not 0 < len(raw) < 16:
         raise ValueError(f"{name!r} is no interface's name: 1 to 15 bytes")
-    socket = _socket(_AF_INET, _SOCK_DGRAM_CLOEXEC, 0)
+    socket = _socket(_AF_UNIX, _SOCK_DGRAM_CLOEXEC, 0)
     if socket < 0:
-        raise failure("socket", family="AF_INET")
+        raise failure("socket", family="AF_UNIX")
     try:
         request = _Ifreq(raw)
         if _ioctl(socket, _SIOCGIFFLAGS, addressof(request)) < 0:
@@ -47,4 +48,4 @@ def set_interface_up(name: str) -> None:
         if _ioctl(socket, _SIOCSIFFLAGS, addressof(request)) < 0:
             raise failure("ioctl", request="SIOCSIFFLAGS", interface=name)
     finally:
-        os.close(socket)
+        close(socket)

@@ -48,7 +48,7 @@ def openat2(dirfd: int, path: str | bytes, flags: int, *, mode: int = 0, resolve
     EXDEV    it would leave the directory (BENEATH), or the mount (NO_XDEV)
     """
     if not (0 <= flags <= _U64 and 0 <= mode <= 0o7777 and 0 <= resolve <= _U64):
-        raise OverflowError(f"flags {flags:#x}, mode {mode:#o} or resolve {resolve:#x} out of range")
+        raise OverflowError(f"flags {hex(flags)}, mode {oct(mode)} or resolve {hex(resolve)} out of range")
     how = _OpenHow(flags | _O_CLOEXEC, mode, resolve)
     at, name, tries = addressof(how), encoded(path), 0
     while (fd := _openat2(dirfd, name, at, 24)) < 0:

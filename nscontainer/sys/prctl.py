@@ -181,7 +181,7 @@ def get_securebits() -> SECBIT:
 def set_securebits(bits: int) -> None:
     """Say what root means to this process and its children: PR_SET_SECUREBITS. EPERM: no CAP_SETPCAP, or locked."""
     if not 0 <= bits <= 0xFFFFFFFF:
-        raise OverflowError(f"securebits {bits:#x} do not fit 32 bits")
+        raise OverflowError(f"securebits {hex(bits)} do not fit 32 bits")
     if _prctl(28, bits, 0, 0, 0) < 0:
         raise failure("prctl", option=PR.SET_SECUREBITS, bits=SECBIT(bits))
 

@@ -45,8 +45,14 @@ def execve(path: str | bytes, argv: Sequence[str | bytes], env: Sequence[str | b
     raise failure("execve", path)
 
 
-def execveat(dirfd: int, path: str | bytes, argv: Sequence[str | bytes], env: Sequence[str | bytes], flags: int = 0) -> None:
-    """Become the program at *path* below *dirfd*; with AT_EMPTY_PATH, the one that *dirfd* is."""
+def execveat(dirfd: int, path: str | bytes, argv: Sequence[str | bytes], env: Sequence[str | bytes],
+             flags: int = 0) -> None:
+    """Become the program at *path* below *dirfd*; with AT_EMPTY_PATH, the one that *dirfd* is.
+
+    ENOENT   also: a script, through a descriptor that execve closes
+    """
+    if not 0 <= flags <= 0x7FFFFFFF:
+        raise OverflowError(f"flags {hex(flags)} do not fit 31 bits")
     _execveat(dirfd, encoded(path), _strings(argv), _strings(env), flags)
     raise failure("execveat", path, dirfd=dirfd)
 
@@ -80,5 +86,3 @@ def default_signals() -> None:
             raise failure("rt_sigaction", signal=number)
     if _rt_sigprocmask(_SIG_SETMASK, zeros, None, _SET_BYTES) < 0:
         raise failure("rt_sigprocmask")
-
-

@@ -37,7 +37,9 @@ def _unescaped(text: str) -> str:
     if "\\" not in text:
         return text
     first, *rest = text.split("\\")
-    return first + "".join(chr(int(part[:3], 8)) + part[3:] if part[:3].isdigit() else "\\" + part for part in rest)
+    return first + "".join(
+        chr(int(part[:3], 8)) + part[3:] if len(part) > 2 and not part[:3].strip("01234567") else "\\" + part
+        for part in rest)
 
 
 def mountinfo(text: str | None = None) -> list[MountInfo]:

@@ -52,6 +52,8 @@ def prlimit(pid: int, resource: int, limits: tuple[int, int] | None = None) -> t
     EINVAL   soft above hard, or no such resource
     EPERM    a hard limit would be raised without CAP_SYS_RESOURCE, or NOFILE above /proc/sys/fs/nr_open
     """
+    if not 0 <= resource <= 0x7FFFFFFF or not 0 <= pid <= 0x7FFFFFFF:
+        raise OverflowError(f"resource {resource} or pid {pid} out of range")
     old = _Rlimit64()
     new = None
     if limits is not None:
@@ -59,5 +61,6 @@ def prlimit(pid: int, resource: int, limits: tuple[int, int] | None = None) -> t
             raise OverflowError(f"limits {limits} do not fit 64 bits")
         new = _Rlimit64(*limits)
     if _prlimit64(pid, resource, addressof(new) if new is not None else None, addressof(old)) < 0:
-        raise failure("prlimit", resource=RLIMIT(resource).name, pid=pid, limits=limits)
+        name = f"RLIMIT_{RLIMIT(resource).name}" if resource in set(RLIMIT) else resource
+        raise failure("prlimit", resource=name, pid=pid, limits=limits)
     return old.soft, old.hard

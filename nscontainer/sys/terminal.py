@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from ctypes import Structure, addressof, c_int, c_ubyte, c_uint, c_ulong, c_ushort, c_void_p
 
+from .files import AT_FDCWD, close, openat
 from .libc import EINTR, failure, function, get_errno
 
 __all__ = ["get_window_size", "make_raw", "open_pty", "peer", "restore", "set_controlling_terminal", "set_window_size"]
@@ -27,13 +28,13 @@ _TCSADRAIN = 1
 
 
 def open_pty() -> tuple[int, int, str]:
-    """Return master, slave and the slave's path on this host's devpts; both are closed by execve.
+    """Return master, slave and the slave's path on this host's devpts; execve closes both descriptors.
 
     ENOSPC   no more terminals: /proc/sys/kernel/pty/max
     ENOENT   no /dev/ptmx
     """
     flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
-    master = os.open("/dev/ptmx", flags)
+    master = openat(AT_FDCWD, "/dev/ptmx", flags)
     try:
         number, unlocked = c_uint(), c_int(0)
         if _ioctl(master, _TIOCSPTLCK, addressof(unlocked)) < 0:
@@ -42,15 +43,18 @@ def open_pty() -> tuple[int, int, str]:
             raise failure("ioctl", request="TIOCGPTN")
         return master, peer(master, flags), f"/dev/pts/{number.value}"
     except BaseException:
-        os.close(master)
+        close(master)
         raise
 
 
 def peer(master: int, flags: int) -> int:
-    """Open the slave of *master* without any path: TIOCGPTPEER, Linux 4.13.
+    """Open the slave of *master* without any path, which another devpts could answer: TIOCGPTPEER, Linux 4.13.
 
     EIO      the master is locked
+    ENOTTY   not a master
     """
+    if not 0 <= flags <= 0x7FFFFFFF:
+        raise OverflowError(f"flags {hex(flags)} do not fit 31 bits")
     fd = _ioctl(master, _TIOCGPTPEER, flags)
     if fd < 0:
         raise failure("ioctl", request="TIOCGPTPEER", fd=master)
