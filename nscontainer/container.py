@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import os
 from _thread import RLock
-from errno import ESRCH
+from errno import ENOENT, ESRCH
 
-from . import hooks, idmap, namespaces, stats
+from . import hooks, idmap, namespaces
 from .cgroups.manager import manager_for
 from .config import CommandHook, Config, HookState
 from .errors import (
@@ -16,17 +16,22 @@ from .errors import (
     ContainerPaused,
     SyscallError,
 )
+from .handles import start_time
 from .process import Streams
 from .security.capabilities import sets_of
-from .spawner import Birth, Child
-from .state import State, Status, Stranger, prepare_state, publish_state, start_time
+from .spawner import Birth
+from .state import State, Status, prepare_state, publish_state, remove_state
 from .sys.capability import last_cap
 from .sys.clone import CLONE
+from .sys.files import AT_FDCWD, close, readlinkat
 from .sys.resource import prlimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .cgroups.manager import Manager
+    from .handles import Child, Stranger
     from .process import Process
     from .spawner import Zygote
     from .stats import Stats
@@ -106,7 +111,9 @@ class Container:
 
     def stats(self) -> Stats:
         """Read its counters: the cgroup's, and those of its network interfaces on the host."""
-        return stats.collect(self._manager, self._config.networks)
+        from .stats import collect  # its records cost most of a millisecond to make
+
+        return collect(self._manager, self._config.networks)
 
     def set(self, config: Config) -> None:
         """Replace its configuration, and have its cgroup obey the new one."""
@@ -173,23 +180,23 @@ class Container:
         """Make the container around its first process."""
         config = self._config
         plan = namespaces.Plan(config)
-        cgroup = None
-        opened: list[int] = []
+        cgroup: int | None = None
+        entries: list[int] = []
+        maps: list[int] = []
         try:
-            cgroup = self._manager.directory_fd() if self._manager is not None else None
+            cgroup, entries = self._ways_into_cgroup()
             with Birth(self._zygote) as birth:
                 birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets)
-                maps = self._mount_maps(opened)
-                message = self._message("standard", process, streams, config.pack())
-                message["mount_maps"] = {str(at): len(streams.give) + number for number, at in enumerate(maps)}
+                message, descriptors = self._message("standard", process, streams, config.pack(), entries)
+                for at in self._map_mounts(maps):
+                    message["mount_maps"][str(at)] = len(descriptors)
+                    descriptors.append(maps[-1])
                 child = birth.born()
                 if plan.flags & CLONE.NEWUSER:
                     birth.hear()
                     idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
-                if self._manager is not None:
-                    self._manager.apply(child.pid)
                 self._raise_limits(child.pid)
-                birth.tell(message, [*streams.give, *opened])
+                birth.tell(message, descriptors)
                 self._remember(child, streams)
                 streams.given()
                 while (wish := birth.hear()) is not None:
@@ -203,71 +210,98 @@ class Container:
                 return child
         except BaseException:
             self._init = None
-            if self._manager is not None:
-                self._manager.destroy()
+            self._clear_cgroup()
             raise
         finally:
             plan.close()
-            for fd in [*opened, *([] if cgroup is None else [cgroup])]:
-                os.close(fd)
+            for fd in (*maps, *entries, *([] if cgroup is None else [cgroup])):
+                close(fd)
+
+    def _ways_into_cgroup(self) -> tuple[int | None, list[int]]:
+        """Make the cgroup, and return what gets a process into it.
+
+        That is a directory of version 2 to be born in, and files of version 1 for the process to write itself into.
+        """
+        if self._manager is None:
+            return None, []
+        directory = self._manager.directory_fd()
+        try:
+            return directory, self._manager.entry_fds()
+        except BaseException:
+            if directory is not None:
+                close(directory)
+            raise
 
     def _remember(self, child: Child, streams: Streams) -> None:
         """Prepare state.json, while the child is busy."""
-        self._descriptors = tuple(os.readlink(f"/proc/self/fd/{fd}") for fd in streams.give[:3])
+        links = {fd: readlinkat(AT_FDCWD, f"/proc/self/fd/{fd}") for fd in streams.give[:3]}
+        self._descriptors = tuple(links[fd] for fd in streams.give[:3])
         if self._directory is None:
             return
         try:
             self._started = start_time(child.pid)
             prepare_state(self._directory, self._state(child.pid))
-        except FileNotFoundError:
-            self._check_existence()  # another process has destroyed it meanwhile
+        except SyscallError as error:
+            if error.errno == ENOENT:
+                self._check_existence()  # another program has destroyed it meanwhile
             raise
 
     def _enter(self, process: Process, streams: Streams) -> Child:
         """Add a process to the container."""
         assert self._init is not None
         target = self._init.share()
-        cgroup = None
+        cgroup: int | None = None
+        entries: list[int] = []
         try:
-            cgroup = self._manager.directory_fd() if self._manager is not None else None
+            cgroup, entries = self._ways_into_cgroup()
             packed = self._config.pack()
             with Birth(self._zygote) as birth:
                 birth.request(0, [(namespaces.mask_to_enter(self._config), target)], cgroup=cgroup,
                               oom_score_adj=self._config.oom_score_adj)
-                message = self._message("setns", process, streams, {k: packed[k] for k in _FOR_ENTERING if k in packed})
+                packed = {name: packed[name] for name in _FOR_ENTERING if name in packed}
+                message, descriptors = self._message("setns", process, streams, packed, entries)
                 child = birth.born()
-                if self._manager is not None and cgroup is None:
-                    self._manager.apply(child.pid)
                 self._raise_limits(child.pid)
-                birth.tell(message, streams.give)
+                birth.tell(message, descriptors)
                 streams.given()
                 birth.hear()
+                self._init.keep(child)
                 return child
         finally:
-            for fd in [target, *([] if cgroup is None else [cgroup])]:
-                os.close(fd)
+            for fd in (target, *entries, *([] if cgroup is None else [cgroup])):
+                close(fd)
 
-    def _message(self, kind: str, process: Process, streams: Streams, packed: Message) -> Message:
+    def _clear_cgroup(self) -> None:
+        """Kill whoever is left in the cgroup, in a container without a pid namespace for example, and remove it."""
+        if self._manager is not None:
+            self._manager.kill()
+            self._manager.destroy()
+
+    def _message(self, kind: str, process: Process, streams: Streams, packed: Message,
+                 entries: list[int]) -> tuple[Message, list[int]]:
+        """Put together what the child is to be, and the descriptors it is to have; it knows them by their place."""
         wanted = process.capabilities if process.capabilities is not None else self._config.capabilities
         sets = sets_of(wanted, last_cap())
         hook_lists = self._config.hooks
         inside: dict[str, list[Message | None]] = {
             name: [hook.pack() if isinstance(hook, CommandHook) else None for hook in getattr(hook_lists, name)]
             for name in INSIDE}
-        return {
+        given = len(streams.give)
+        message: Message = {
             "kind": kind, "config": packed, "args": process.args, "env": process.env, "user": process.user,
             "cwd": process.cwd or "/", "stdio": [0, 1, 2], "extra": streams.extra,
             "console": 0 if streams.console is not None else None, "console_path": process.console_path,
             "capabilities": [sets.bounding, sets.effective, sets.permitted, sets.inheritable, sets.ambient],
-            "mount_maps": {}, "last_cap": last_cap(), "state": self._hook_state(0).to_json(),
+            "cgroups": list(range(given, given + len(entries))), "mount_maps": {}, "last_cap": last_cap(), "state": self._hook_state(0).to_json(),
             "hooks": {**inside, "create_runtime": any(getattr(hook_lists, name) for name in OUTSIDE)},
         }
+        return message, [*streams.give, *entries]
 
-    def _mount_maps(self, opened: list[int]) -> list[int]:
-        """Make a user namespace for each id-mapped mount, into *opened*; return which mounts they are of."""
-        mapped = [at for at, mount in enumerate(self._config.mounts) if mount.uid_mappings or mount.gid_mappings]
-        for at in mapped:
-            mount = self._config.mounts[at]
+    def _map_mounts(self, opened: list[int]) -> Iterator[int]:
+        """For each id-mapped mount, append a user namespace with its map to *opened*, and yield which mount it is."""
+        for at, mount in enumerate(self._config.mounts):
+            if not (mount.uid_mappings or mount.gid_mappings):
+                continue
             with Birth(self._zygote) as birth:
                 birth.request(CLONE.NEWUSER)
                 holder = birth.born()
@@ -276,7 +310,7 @@ class Container:
                 opened.append(os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC))
                 birth.hang_up()  # nothing to become: it goes away
                 holder.poll(None)
-        return mapped
+            yield at
 
     def _raise_limits(self, pid: int) -> None:
         """Raise the child's hard limits where the config wants more: only the host's root may, and the child may not be it."""
@@ -308,23 +342,12 @@ class Container:
             if status is not Status.DESTROYED:
                 raise ContainerNotStopped(f"container {self.id!r} is {status.name.lower()}",
                                           hint="signal it, and wait for its process, before destroying it")
-            if self._manager is not None:
-                self._manager.destroy()
+            self._clear_cgroup()
             if self._directory is not None:
-                _remove(self._directory)
+                remove_state(self._directory)
             self._init = None
             if not self._destroyed:
                 self._destroyed = True
                 for hook in self._config.hooks.poststop:
                     hooks.run(hook, self._hook_state(0).to_json())
 
-
-def _remove(directory: str) -> None:
-    """Remove a state directory and the files in it; that somebody else does the same is no error."""
-    try:
-        for name in os.listdir(directory):
-            os.unlink(f"{directory}/{name}")
-        os.rmdir(directory)
-    except FileNotFoundError:
-        if os.path.isdir(directory):
-            _remove(directory)

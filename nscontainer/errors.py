@@ -99,7 +99,7 @@ def capture(skip: int = 0) -> list[Frame]:
     frames, frame = [], sys._getframe(1 + skip) if skip >= 0 else None
     while frame is not None:
         frames.append(_frame(frame, frame.f_lineno))
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return frames
 
 

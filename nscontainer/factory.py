@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import os
+from errno import EEXIST
 
 from .config import Config
 from .container import Container
-from .errors import ConfigInvalid, ContainerError, ContainerNotExists, IdInUse, InvalidIdFormat
+from .errors import ConfigInvalid, ContainerError, ContainerNotExists, IdInUse, InvalidIdFormat, SyscallError
+from .handles import Stranger
 from .spawner import Zygote
-from .state import Stranger, load_state
+from .state import load_state
+from .sys.files import AT_FDCWD, mkdirat
 from .sys.mount import mount
 from .sys.procfs import mountinfo
 from .validate import ConfigValidator
@@ -91,10 +94,10 @@ class Factory:
         directory = self._directory(id)
         self._validator.validate(config)
         try:
-            os.mkdir(directory, 0o700)
-        except FileExistsError:
-            raise IdInUse(f"container {id!r} exists", hint="destroy it, or choose another id") from None
-        except OSError as error:
+            mkdirat(AT_FDCWD, directory, 0o700)
+        except SyscallError as error:
+            if error.errno == EEXIST:
+                raise IdInUse(f"container {id!r} exists", hint="destroy it, or choose another id") from None
             raise ContainerError(f"cannot make the state directory {directory!r}: {error.strerror}",
                                  hint="the state root must be a writable directory") from None
         try:

@@ -10,7 +10,6 @@ import os
 
 from . import hooks, init_steps, network, sync
 from .config import Command, CommandHook, Config
-from .errors import SetupError
 from .mounts import dev, pivot, restrict, rootfs
 from .security.capabilities import Sets
 from .sys.clone import CLONE, unshare
@@ -59,6 +58,7 @@ class Child:
         self.stdio = [descriptors[index] for index in message["stdio"]]
         self.console: int | None = None if message["console"] is None else descriptors[message["console"]]
         self.console_path: str | None = message["console_path"]
+        self.cgroups = [descriptors[index] for index in message["cgroups"]]
         self.extra_files = [None if index is None else descriptors[index] for index in message["extra"]]
         self.mount_maps = {int(at): descriptors[index] for at, index in message["mount_maps"].items()}
         self.hooks: dict[str, list[Message | None]] = message["hooks"]
@@ -128,6 +128,7 @@ def introduce_again(child: Child) -> None:
 
 STEPS: Final[tuple[Step, ...]] = (
     # the host's files are still here
+    ("enter the cgroups", init_steps.enter_cgroups, lambda child: child.cgroups),
     ("become root of the user namespace", init_steps.become_root,
         lambda child: "NEWUSER" in child.namespaces),
     ("take up standard input and output", init_steps.take_stdio, None),

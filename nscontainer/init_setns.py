@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["STEPS"]
 
 STEPS: Final[tuple[Step, ...]] = (
+    ("enter the cgroups", init_steps.enter_cgroups, lambda child: child.cgroups),
     ("become root of the user namespace", init_steps.become_root, lambda child: "NEWUSER" in child.namespaces),
     ("take up standard input and output", init_steps.take_stdio, None),
     ("start a session", init_steps.start_session, None),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .init import Child, Step
 
-__all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "adjust_oom_score", "become_root", "name_host", "set_sysctls",
+__all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "adjust_oom_score", "become_root", "enter_cgroups", "name_host", "set_sysctls",
            "start_session", "take_stdio", "write_proc"]
 
 # Descriptors of regular files keep their owner: they are the caller's own files. A pipe, a socket or a terminal is a
@@ -49,6 +49,13 @@ def write_proc(path: str, text: str) -> None:
 
 
 _NO_TRICKS = int(RESOLVE.NO_MAGICLINKS)
+
+
+def enter_cgroups(child: Child) -> None:
+    """Write ourselves into the cgroups of version 1; into one of version 2 we were born."""
+    for fd in child.cgroups:
+        write_all(fd, b"0")
+        close(fd)
 
 
 def become_root(child: Child) -> None:

@@ -7,13 +7,14 @@ from .config import Capabilities
 from .console import Console, new_console
 from .errors import ConfigInvalid, ConsoleExists, ContainerError, ProcessNotExecuted
 from .sys.fds import memfd_create
+from .sys.files import AT_FDCWD, close, openat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import IO, Any, Union
 
-    from .spawner import Child
+    from .handles import Child
     from .sys.pidfd import WaitResult
 
     Stream = Union[None, int, bytes, IO[bytes], Any]
@@ -167,6 +168,7 @@ class Streams:
         self.extra: list[int | None] = []  # for 3, 4, …: which of the given one it is
         self.console: int | None = None
         self._ours: list[int] = []        # closed once they have been given
+        self._null = -1
         self._kept: dict[str, int] = {}   # our ends of pipes, by the stream's name
         self._copies: list[tuple[int, Any, bool]] = []
         self._threads: list[Any] = []
@@ -206,7 +208,9 @@ class Streams:
     def _open(self, name: str, wanted: Stream) -> int:
         reading = name == "stdin"
         if wanted is None or wanted == DEVNULL:
-            return self._own(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
+            if self._null < 0:
+                self._null = self._own(openat(AT_FDCWD, "/dev/null", os.O_RDWR | os.O_NONBLOCK))
+            return self._null
         if isinstance(wanted, int) and wanted == PIPE:
             return self._pipe(name, reading)
         if isinstance(wanted, int) and wanted == STDOUT and name == "stderr":
@@ -227,7 +231,7 @@ class Streams:
     def given(self) -> None:
         """Close what has been passed on."""
         while self._ours:
-            os.close(self._ours.pop())
+            close(self._ours.pop())
 
     def abandon(self) -> None:
         """Close everything: the start has failed."""

@@ -151,8 +151,8 @@ class Relay:
 
     def _lose_terminal(self) -> None:
         """Do to the program's terminal what has been done to ours: hang up."""
+        self._send(SIGHUP)  # closing sends one too, but process 1 may have no handler for it
         self._close_console()
-        self._send(SIGHUP)  # the kernel sends one too; process 1 may have no handler for it
 
     def _close_console(self) -> None:
         if self._console is not None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from _thread import allocate_lock
-from errno import ECHILD, ECONNRESET, EINVAL, EPIPE, ESRCH
+from errno import ECONNRESET, EINVAL, EPIPE
 
 from . import sync
 from .errors import ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
-from .sys.fds import F_SEAL, SOCK, add_seals, memfd_create, poll, socketpair
+from .handles import Child
+from .sys.fds import F_SEAL, SOCK, add_seals, memfd_create, socketpair
 from .sys.files import close, fcntl_dupfd, openat
 from .sys.libc import require_kernel
 from .sys.mount_api import MOUNT_ATTR, fsconfig_create, fsconfig_string, fsmount, fsopen
-from .sys.pidfd import WaitResult, pidfd_exit_status, pidfd_open, pidfd_send_signal, wait_pidfd
+from .sys.pidfd import pidfd_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 
     from .sync import Message
 
-__all__ = ["Birth", "Child", "Zygote", "seal_interpreter"]
+__all__ = ["Birth", "Zygote", "ZygoteGone", "seal_interpreter"]
 
-SIGKILL = 9
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # Imports the package by its folder, so that a vendored or renamed copy starts itself and not its host package.
 # Appended, not prepended: what lies beside the package must not stand in for the standard library.
@@ -41,75 +41,8 @@ _OPTIONS = ("-I", "-S", "-B", "-X", "utf8", "-X", "disable-remote-debug",
             "-c", _BOOTSTRAP, os.path.dirname(_PACKAGE), os.path.basename(_PACKAGE), "nscontainer-zygote")
 
 
-class Child:
-    """A process cloned for us: its pid, a pidfd, and how it ended once that is known. Any thread may ask."""
-
-    def __init__(self, pid: int, pidfd: int) -> None:
-        self.pid, self._pidfd = pid, pidfd
-        self._lock = allocate_lock()
-        self._polling = 0
-        self._ended: WaitResult | None = None
-
-    def poll(self, timeout: float | None = 0) -> WaitResult | None:
-        """Return how the process ended, waiting *timeout* seconds (None: for ever) for that; None while it runs."""
-        with self._lock:
-            if self._ended is not None:
-                return self._ended
-            self._polling += 1  # the descriptor stays open while any thread looks at it
-        ready = False
-        try:
-            ready = bool(poll((self._pidfd,), -1 if timeout is None else max(0, round(timeout * 1000))))
-        finally:
-            with self._lock:
-                self._polling -= 1
-                if ready and self._ended is None:
-                    self._ended = self._reap()
-                if self._ended is not None and not self._polling:
-                    self._close()
-        return self._ended
-
-    def _reap(self) -> WaitResult:
-        try:
-            ended = wait_pidfd(self._pidfd, nohang=True)
-        except SyscallError as error:
-            if error.errno != ECHILD:
-                raise
-            ended = None
-        # Somebody else in this program waited for all its children, or ignores SIGCHLD: Linux 6.15 still knows.
-        return ended or WaitResult(self.pid, pidfd_exit_status(self._pidfd))
-
-    def signal(self, number: int) -> None:
-        """Send a signal: pidfd_send_signal(2) cannot hit a stranger that got the same pid. ESRCH after the end."""
-        with self._lock:
-            if self._ended is not None:
-                raise SyscallError("pidfd_send_signal", ESRCH, pid=self.pid)
-            pidfd_send_signal(self._pidfd, number)
-
-    def kill(self) -> WaitResult:
-        """Kill it and wait for the end."""
-        if self.poll() is None:
-            try:
-                self.signal(SIGKILL)
-            except SyscallError as error:
-                if error.errno != ESRCH:  # it ended in between
-                    raise
-        ended = self.poll(None)
-        assert ended is not None
-        return ended
-
-    def share(self) -> int:
-        """Return a descriptor of the process for somebody else to keep; ESRCH after the end."""
-        with self._lock:
-            if self._ended is not None:
-                raise SyscallError("pidfd_open", ESRCH, pid=self.pid)
-            return os.dup(self._pidfd)
-
-    def _close(self) -> None:
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
-
-    __del__ = _close
+class ZygoteGone(SetupError):
+    """The zygote ended while it was asked for a process."""
 
 
 class Birth:
@@ -139,24 +72,35 @@ class Birth:
     def hang_up(self) -> None:
         """Close the link: a child that still waits to hear what to be goes away."""
         if self._link >= 0:
-            os.close(self._link)
+            close(self._link)
             self._link = -1
 
     def request(self, flags: int, join: Sequence[tuple[int, int]] = (), *, cgroup: int | None = None,
                 offsets: str | None = None, oom_score_adj: int | None = None) -> None:
         """Ask for a process with *flags*, in the namespaces of *join* (pairs of a CLONE mask and a descriptor)."""
+        self._request = {"flags": int(flags), "join": [int(mask) for mask, _ in join], "offsets": offsets,
+                         "oom": oom_score_adj, "cgroup": cgroup is not None}
+        self._descriptors = [*[fd for _, fd in join], *([] if cgroup is None else [cgroup])]
+        self._helped = bool(join or offsets)
+        self._ask()
+
+    def _ask(self) -> None:
+        self.hang_up()
         self._link, theirs = socketpair(SOCK.STREAM)
         try:
-            message = {"flags": int(flags), "join": [int(mask) for mask, _ in join], "offsets": offsets,
-                       "oom": oom_score_adj, "cgroup": cgroup is not None}
-            descriptors = [theirs, *[fd for _, fd in join], *([] if cgroup is None else [cgroup])]
-            self._zygote.ask(message, descriptors)
+            self._zygote.ask(self._request, [theirs, *self._descriptors])
         finally:
-            os.close(theirs)
-        self._helped = bool(join or offsets)
+            close(theirs)
 
     def born(self) -> Child:
         """Wait until the process is there; it waits to hear what to be."""
+        try:
+            return self._born()
+        except ZygoteGone:  # killed, by the kernel for want of memory perhaps: a new one may be luckier, once
+            self._ask()
+            return self._born()
+
+    def _born(self) -> Child:
         while self.child is None or self._helped and self._helper is None:
             message, received = self._next()
             if "pid" in message:
@@ -187,6 +131,8 @@ class Birth:
 
     def _next(self) -> tuple[Message, list[int]]:
         message, descriptors = self._read()
+        if message is None and self.child is None and self._helper is None:
+            raise ZygoteGone(f"the zygote ended before it could clone a process{self._zygote.last_words()}")
         if message is None:
             raise SetupError(self._last_words())
         if "error" in message:
@@ -203,10 +149,10 @@ class Birth:
 
     def _last_words(self) -> str:
         """Say what can be said of a process that went without a word."""
-        if self.child is None:
-            return f"the zygote ended before it could clone a process{self._zygote.last_words()}"
-        ended = self.child.poll(1)
-        how = "closed its link" if ended is None else f"was {ended}"
+        ended = None if self.child is None else self.child.poll(1)
+        if ended is None:
+            return "the new process closed its link before its program ran"
+        how = f"was killed by signal {ended.signal}" if ended.signal else f"ended with status {ended.returncode}"
         return f"the new process {how} before its program ran"
 
 
@@ -251,14 +197,18 @@ class Zygote:
 
     def ask(self, request: Message, descriptors: Sequence[int]) -> None:
         """Send one request, whole: other threads wait their turn."""
-        self.start()
-        try:
+        for _ in range(2):
+            self.start()
             with self._lock:
-                sync.send(self._control, request, descriptors)
-        except SyscallError as error:
-            if error.errno not in (EPIPE, ECONNRESET):
-                raise
-            raise SetupError(f"the zygote has ended{self.last_words()}") from None
+                try:
+                    sync.send(self._control, request, descriptors)
+                    return
+                except SyscallError as error:
+                    if error.errno not in (EPIPE, ECONNRESET):
+                        raise
+                    words = self.last_words()
+                    self._stop()  # it ends, or has ended: the next start makes another
+        raise ZygoteGone(f"the zygote has ended{words}")
 
     def last_words(self) -> str:
         """What it wrote to standard error while it started, for an error message."""

@@ -12,9 +12,10 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from errno import EPIPE
 
 from . import init, init_setns, init_steps, namespaces, sync
-from .errors import ContainerError, SetupError
+from .errors import SetupError, SyscallError
 from .sys.clone import CLONE, clone3
 from .sys.credentials import setsid
 from .sys.fds import close_range, poll
@@ -85,12 +86,16 @@ def _answer(request: Message, descriptors: list[int]) -> None:
             if joining:
                 _join_and_clone(request, descriptors)
             _become(link, bool(request["flags"] & CLONE.NEWUSER))
-        sync.send(link, {"helper" if joining else "pid": pid}, [pidfd])
-        close(pidfd)
-    except BrokenPipeError:
-        return  # the caller has given up on this one
-    except OSError as error:
+    except SyscallError as error:
         _complain(link, error, step, namespaces.explain_clone_failure(error.errno or 0, int(request["flags"])))
+        return
+    try:
+        sync.send(link, {"helper" if joining else "pid": pid}, [pidfd])
+    except SyscallError as error:
+        if error.errno != EPIPE:  # the caller has given up on this one: it will find its link closed, and go
+            raise
+    finally:
+        close(pidfd)
 
 
 def _join_and_clone(request: Message, descriptors: list[int]) -> NoReturn:
@@ -141,10 +146,11 @@ def _become(link: int, new_user: bool) -> NoReturn:
 
 
 def _complain(link: int, error: BaseException, step: str, hint: str | None = None) -> None:
-    """Tell the caller what went wrong; that it is gone is no further news."""
+    """Tell the caller what went wrong."""
     report = sync.describe(error, step)
     report["hint"] = report["hint"] or hint
     try:
         sync.send(link, {"error": report})
-    except ContainerError:
-        os._exit(1)
+    except SyscallError as gone:
+        if gone.errno != EPIPE:  # nobody is left to be told
+            raise

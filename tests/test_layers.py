@@ -29,7 +29,7 @@ FLOORS = {
     "room": "mounts security cgroups",
     "both": "sync namespaces hooks console network user",
     "child": "zygote init init_setns init_steps",
-    "parent": "factory container process spawner pid1 idmap state stats checkpoint criurpc",
+    "parent": "factory container process handles spawner pid1 idmap state stats checkpoint criurpc",
     "door": "__main__ __init__ cli cli_commands cli_sandbox popen relay sandbox spec",
 }
 

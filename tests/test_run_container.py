@@ -50,13 +50,13 @@ def test_the_same_in_a_user_namespace(factory: Factory, busybox_template: Path) 
 def test_root_of_a_user_namespace_is_another_on_the_host(factory: Factory, busybox_template: Path, container_id: Any) -> None:
     container = factory.create(container_id(), with_user_namespace(busybox_template, 100000, 200000, 65536))
     with container:
-        process = Process(["sh", "-c", "id -u; id -g; read line"], env=ENVIRONMENT, stdin=PIPE, stdout=PIPE)
+        process = Process(["sh", "-c", "id -u; id -g; cat"], env=ENVIRONMENT, stdin=PIPE, stdout=PIPE)
         container.start(process)
         assert process.stdout.readline() + process.stdout.readline() == b"0\n0\n"
         status = os.stat(f"/proc/{process.pid}")
         assert (status.st_uid, status.st_gid) == (100000, 200000)
         process.stdin.close()
-        assert process.wait(10).returncode == 0
+        assert finish(process)[1].returncode == 0
 
 
 def test_an_ipc_namespace_of_its_own(factory: Factory, busybox_template: Path) -> None:
@@ -121,14 +121,14 @@ def test_a_further_start_enters_the_container(factory: Factory, busybox_template
         first = Process(["sleep", "100"], env=ENVIRONMENT)
         container.start(first)
         second = Process(["sh", "-c", "readlink /proc/self/ns/pid; ps | wc -l; ulimit -n; cat /proc/self/oom_score_adj; "
-                                      "hostname; read x"],
+                                      "hostname; cat"],
                          env=ENVIRONMENT, stdin=PIPE, stdout=PIPE)
         container.start(second)
         lines = [second.stdout.readline().decode().strip() for _ in range(5)]
         assert lines == [_link("pid", first.pid), "5", "1025", "200", "integration"]
         assert {first.pid, second.pid} <= set(container.processes())
         second.stdin.close()
-        assert second.wait(10).returncode == 0
+        assert finish(second)[1].returncode == 0
         assert container.status() is Status.RUNNING
 
 
@@ -197,14 +197,15 @@ def test_extra_files_become_three_and_four_and_nothing_else_is_passed(factory: F
     os.set_inheritable(leaked, True)
     read, write = os.pipe()
     other_read, other_write = os.pipe()
+    file = os.fdopen(other_write, "wb")
     try:
         text = output_of(factory, standard(busybox_template), "sh", "-c",
-                         "cd /proc/self/fd; echo *; echo one >&3; echo two >&4", extra_files=[write, os.fdopen(other_write, "wb")])
-        os.close(write)
+                         "cd /proc/self/fd; echo *; echo one >&3; echo two >&4", extra_files=[write, file])
         assert set(text.split()) <= {"0", "1", "2", "3", "4", "5"}  # 5: the shell's own, while it lists
         assert os.read(read, 10) == b"one\n" and os.read(other_read, 10) == b"two\n"
     finally:
-        for fd in (leaked, read, other_read):
+        file.close()
+        for fd in (leaked, read, write, other_read):
             os.close(fd)
 
 
@@ -280,7 +281,7 @@ def test_a_hook_of_the_container_may_be_a_command(factory: Factory, busybox_root
 @pytest.mark.parametrize("kind", ["prestart", "create_runtime", "create_container", "start_container", "poststart"])
 def test_a_hook_that_fails_ends_the_container(factory: Factory, busybox_template: Path, container_id: Any, kind: str,
                                               leaves_nothing: Any) -> None:
-    factory.zygote.start()
+    output_of(factory, standard(busybox_template), "true")
     leaves_nothing.start_over()
 
     def fail(_: object) -> None:
@@ -501,7 +502,7 @@ def test_pausing(factory: Factory, busybox_template: Path, container_id: Any) ->
         container.resume()
         assert container.status() is Status.RUNNING
         process.stdin.close()
-        assert process.wait(10).returncode == 0
+        assert finish(process)[1].returncode == 0
 
 
 def test_without_a_cgroup_pausing_says_what_is_missing(factory: Factory, busybox_template: Path, container_id: Any) -> None:

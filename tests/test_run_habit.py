@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
 import os
 import signal
@@ -92,13 +93,13 @@ class TestTheContainer:
 
     def test_descriptors_are_passed_on_under_their_numbers(self) -> None:
         read, write = os.pipe()
-        high = os.dup(write)
+        high = fcntl.fcntl(write, fcntl.F_DUPFD_CLOEXEC, 57)
         try:
-            os.dup2(write, 57)
-            shell("echo through >&57; ls /proc/self/fd | tr '\\n' ' ' >&57", pass_fds=[57])
-            assert os.read(read, 100) == b"through\n0 1 2 3 57 "
+            script = f"echo through >/proc/self/fd/{high}; ls /proc/self/fd | tr '\\n' ' '"
+            assert shell(script, pass_fds=[high]) == f"0 1 2 3 {high} "
+            assert os.read(read, 100) == b"through\n"
         finally:
-            for fd in (read, write, high, 57):
+            for fd in (read, write, high):
                 os.close(fd)
 
 
@@ -110,6 +111,15 @@ class TestTheViewOfThisHost:
         assert (tmp_path / "kept").read_text() == "before"
         assert os.listdir(tmp_path) == ["kept"]
         assert os.path.exists("/etc/passwd")
+
+    def test_no_way_up_leads_to_the_host(self, tmp_path: Path) -> None:
+        script = f"echo x >/etc/../{tmp_path}/out; cd /..; cd ..; echo x >../{tmp_path}/out"
+        shell(script)
+        assert os.listdir(tmp_path) == []
+        mounts = [line.split() for line in output("cat", "/proc/self/mountinfo").splitlines()]
+        assert [fields[4] for fields in mounts].count("/") == 1
+        assert {fields[2] for fields in mounts}.isdisjoint({f"{os.major(at)}:{os.minor(at)}" for at in (
+            os.stat(tmp_path).st_dev, os.stat("/").st_dev, os.stat("/proc").st_dev, os.stat("/sys").st_dev)})
 
     def test_two_runs_do_not_see_each_other(self) -> None:
         shell("echo one >/etc/mark")
@@ -262,16 +272,21 @@ class TestTheEnd:
 
         before = signal.signal(signal.SIGALRM, interrupt)
         try:
-            for wait in (lambda: run(["sleep", "60"]), lambda: run(["sleep", "60"], stdout=PIPE),
-                         Popen(["sleep", "60"]).wait, Popen(["sleep", "60"], stdout=PIPE).communicate):
+            for wait in (lambda: run(["sleep", "60"]), lambda: run(["sleep", "60"], stdout=PIPE), self._wait_in_with,
+                         Popen(["sleep", "60"]).wait, Popen(["sleep", "60"]).communicate):
                 signal.setitimer(signal.ITIMER_REAL, 0.2)
                 started = time.monotonic()
                 with pytest.raises(KeyboardInterrupt):
                     wait()
                 assert time.monotonic() - started < 5
-            gc.collect()
         finally:
             signal.signal(signal.SIGALRM, before)
+
+    @staticmethod
+    def _wait_in_with() -> None:
+        with Popen(["sleep", "60"], stdout=PIPE) as process:
+            assert process.stdout
+            process.stdout.read()
 
 
 class TestPopen:

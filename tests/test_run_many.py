@@ -235,3 +235,17 @@ def test_starting_from_a_thread_that_ends_is_no_harm(factory: Factory, busybox_t
     thread.join()
     assert process.wait(10).returncode == 0
     container.destroy()
+
+
+def test_a_container_ends_although_nobody_has_waited_for_who_entered_it(factory: Factory, busybox_template: Path,
+                                                                       container_id: Any) -> None:
+    container = factory.create(container_id(), standard(busybox_template))
+    first = Process(["sleep", "0.3"], env=ENVIRONMENT)
+    container.start(first)
+    entered = [Process(["sleep", "1000"], env=ENVIRONMENT) for _ in range(3)]
+    for process in entered:
+        container.start(process)
+    assert first.wait(10).returncode == 0
+    assert container.status() is Status.DESTROYED
+    assert {process.wait(10).signal for process in entered} == {signal.SIGKILL}
+    container.destroy()

@@ -7,6 +7,7 @@ A counter that the host does not keep is 0, or an empty list.
 """
 from __future__ import annotations
 
+from ..errors import ContainerError
 from ..records import Field, Record, Wrong, many, many_by_name, text, unsigned
 
 TYPE_CHECKING = False
@@ -135,15 +136,20 @@ class CgroupStats(_Counters):
 def number(word: str) -> int:
     """Return a counter of a control file: decimal, "max" for no limit; a negative one has wrapped and is 0."""
     word = word.strip()
-    return _U64 if word == "max" else min(max(int(word), 0), _U64)
+    if word == "max":
+        return _U64
+    try:
+        return min(max(int(word), 0), _U64)
+    except ValueError:
+        raise ContainerError(f"a control file should hold a number, and holds {word!r}") from None
 
 
 def key_values(content: str) -> dict[str, int]:
-    """Return the lines ``key value`` of a control file; ValueError for a line of another form."""
+    """Return the lines ``key value`` of a control file."""
     found = {}
     for line in content.splitlines():
         words = line.split()
         if len(words) != 2:
-            raise ValueError(f"expected a name and a number, got {line!r}")
+            raise ContainerError(f"a line of a control file should be a name and a number, and is {line!r}")
         found[words[0]] = number(words[1])
     return found

@@ -77,7 +77,7 @@ def cgroup2(root_fd: int, mount: Mount, config: Config) -> int:
     if fd >= 0:
         attach(fd, to)
     else:
-        fd = _copy_of_host(mount)
+        fd = _copy_of_host(mount, _has_namespace(config))
         attach(fd, to, (*changed(mount.flags), False))
     close(to)
     return fd
@@ -87,9 +87,10 @@ def _has_namespace(config: Config) -> bool:
     return any(namespace.type == "NEWCGROUP" for namespace in config.namespaces)
 
 
-def _copy_of_host(mount: Mount) -> int:
+def _copy_of_host(mount: Mount, namespace: bool) -> int:
     for one in mountinfo():
-        if one.fstype == "cgroup2":
+        # Seen from a cgroup namespace, a mount that shows more than what is below its top has a root like "/../..".
+        if one.fstype == "cgroup2" and (not namespace or one.root == "/"):
             return open_tree(-100, one.mount_point, _TREE)
     raise SetupError(f"mount on {mount.destination!r}: this host has no cgroup file system mounted", errno=ENODEV,
                      filename=mount.destination, hint="with a cgroup namespace of its own the container can have one")

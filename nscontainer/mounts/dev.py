@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ..config import Config, Device, Mount
 
-__all__ = ["LINKS", "NULL", "is_null", "populate", "reopen_null"]
+__all__ = ["LINKS", "NULL", "is_dev", "is_null", "populate", "reopen_null"]
 
 NULL: Final = os.makedev(1, 3)
 LINKS: Final = (("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin"), ("/proc/self/fd/1", "stdout"),
@@ -73,9 +73,14 @@ def _mount_on_dev(config: Config) -> Mount | None:
     """Return the config's own mount on /dev, the last of several."""
     found = None
     for mount in config.mounts:
-        if mount.destination == "/dev" or mount.destination == "/dev/":
+        if is_dev(mount):
             found = mount
     return found
+
+
+def is_dev(mount: Mount) -> bool:
+    """Say whether a mount is on /dev."""
+    return mount.destination in ("/dev", "/dev/")
 
 
 # ----------------------------------------------------------------------------------------------------------- nodes

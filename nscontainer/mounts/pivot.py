@@ -39,15 +39,15 @@ def enter(root_fd: int, config: Config) -> None:
     if config.no_pivot_root:
         _move(root_fd)
     else:
-        _pivot(config.root_propagation)
+        _pivot(config)
     chdir("/")
     if config.root_propagation & (_SHARED | _UNBINDABLE):
         # Not earlier: pivot_root refuses a root that is shared. Slave and private it is by birth.
         mount(None, "/", flags=config.root_propagation)
 
 
-def _pivot(root_propagation: int) -> None:
-    if root_propagation in _SAFE_ALREADY:
+def _pivot(config: Config) -> None:
+    if config.root_propagation in _SAFE_ALREADY:
         pivot_root(".", ".")
     else:
         # Unmounting what others share with us would unmount it for them. The old root is known by a descriptor:
@@ -58,6 +58,11 @@ def _pivot(root_propagation: int) -> None:
         mount(None, ".", flags=_SLAVES)
         close(old)
     umount2(".", _DETACH)
+    if config.ephemeral:
+        # A view of / itself is attached over memory that is attached over /: that came off first, and the old root is
+        # still on top, in reach by every "..". Overlays and tmpfs are file systems of their own, so stat can tell.
+        while not os.path.samestat(os.stat("/.."), os.stat("/")):
+            umount2(".", _DETACH)
 
 
 # --------------------------------------------------------------------------------- without pivot_root: on a ramfs

@@ -4,10 +4,10 @@ Lesson  Whoever checks a path and then uses it has looked it up twice. Opened on
 Read    openat2(2), path_resolution(7), open(2) on O_PATH
 Needs   nothing; RESOLVE_IN_ROOT is Linux 5.6, and where a filter forbids openat2 we walk ourselves
 
-Every function takes the root's descriptor and a path of the container, and returns an O_PATH descriptor that is the
-caller's to close. A symlink of the image means what it means inside: its ``/`` is the container's root, and ``..`` stays
-below it. The links of /proc/PID that lead to a file without a path (exe, cwd, fd/N) are refused. CVE-2021-30465,
-CVE-2024-45310 and CVE-2026-41579 are what happened to those who did this with path names.
+Every function takes the root's descriptor and a path of the container, and returns a descriptor (O_PATH, mostly) that
+is the caller's to close. A symlink of the image means what it means inside: its ``/`` is the container's root, and
+``..`` stays below it. The links of /proc/PID that lead to a file without a path (exe, cwd, fd/N) are refused.
+CVE-2021-30465, CVE-2024-45310 and CVE-2026-41579 are what happened to those who did this with path names.
 """
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from ..sys.mount_api import MOUNT_ATTR
 from ..sys.openat2 import RESOLVE, openat2
 from . import cgroupfs, overlay, special
 from .bind import bind, copy, remount
+from .dev import is_dev
 from .options import attach, propagate, set_attributes
 from .tree import holder
 
@@ -109,7 +110,7 @@ def mount_all(root_fd: int, config: Config, run_command: Callable[[Command], obj
         except SyscallError as error:
             error.message = f"mount {one.device or 'something'} on {one.destination!r}: {error.message}"
             raise
-        if one.device == "tmpfs" and one.flags & _RDONLY and not (config.devices and one.destination == "/dev"):
+        if one.device == "tmpfs" and one.flags & _RDONLY and not (config.devices and is_dev(one)):
             to_seal.append(fd)
         else:
             close(fd)

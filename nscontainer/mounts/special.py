@@ -14,7 +14,7 @@ from errno import EINVAL, EPERM
 from ..errors import SyscallError
 from ..sys.files import close
 from ..sys.mount import MS
-from ..sys.mount_api import fsconfig_create, fsconfig_flag, fsconfig_string, fsmount, fsopen
+from ..sys.mount_api import fsconfig_create, fsconfig_string, fsmount, fsopen
 from ..sys.xattr import lsetxattr
 from .options import attach, attributes, configure
 from .resolve import destination

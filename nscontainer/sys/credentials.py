@@ -77,8 +77,8 @@ def setgroups(groups: Sequence[int]) -> None:
     EPERM    no CAP_SETGID; or /proc/self/setgroups says deny, which a user namespace made without it must
     """
     _check(*groups)
-    array = (c_uint * len(groups))(*groups)
-    if _setgroups(len(groups), addressof(array) if groups else None) < 0:
+    array = (c_uint * len(groups))(*groups) if groups else None
+    if _setgroups(len(groups), array) < 0:
         raise failure("setgroups", groups=list(groups))
 
 

@@ -7,9 +7,9 @@ Needs   no capability
 from __future__ import annotations
 
 import os
-from ctypes import (Structure, addressof, c_char_p, c_int, c_short, c_size_t, c_ssize_t, c_uint, c_ulong, c_void_p,
-                    create_string_buffer, sizeof, string_at)
-from errno import EBADF, EINVAL, EMSGSIZE
+from ctypes import (Structure, addressof, c_char, c_char_p, c_int, c_short, c_size_t, c_ssize_t, c_uint, c_ulong,
+                    c_void_p, sizeof, string_at)
+from errno import EAGAIN, EBADF, EINVAL, EMSGSIZE
 from time import monotonic
 
 from ..errors import SyscallError
@@ -167,13 +167,21 @@ class _Cmsghdr(Structure):
     _fields_ = [("len", c_size_t), ("level", c_int), ("type", c_int)]
 
 
-_sendmsg = function("sendmsg", c_int, c_void_p, c_int, restype=c_ssize_t, waits=True)
-_recvmsg = function("recvmsg", c_int, c_void_p, c_int, restype=c_ssize_t, waits=True)
+# Each of these twice. What is there already, or fits, is done with before another thread could have had the GIL.
+_sendmsg = function("sendmsg", c_int, c_void_p, c_int, restype=c_ssize_t)
+_recvmsg = function("recvmsg", c_int, c_void_p, c_int, restype=c_ssize_t)
+_sendmsg_waiting = function("sendmsg", c_int, c_void_p, c_int, restype=c_ssize_t, waits=True)
+_recvmsg_waiting = function("recvmsg", c_int, c_void_p, c_int, restype=c_ssize_t, waits=True)
 
 _HEAD = sizeof(_Cmsghdr)
 _SOL_SOCKET, _SCM_RIGHTS = 1, 1
-_MSG_CTRUNC, _MSG_TRUNC, _MSG_NOSIGNAL, _MSG_CMSG_CLOEXEC = 0x8, 0x20, 0x4000, 0x40000000
+_MSG_CTRUNC, _MSG_TRUNC, _MSG_DONTWAIT, _MSG_NOSIGNAL, _MSG_CMSG_CLOEXEC = 0x8, 0x20, 0x40, 0x4000, 0x40000000
 _ALIGNED = sizeof(c_ulong)
+_MOST = 253  # SCM_MAX_FD
+# Making a type of array costs more than a call, so these are made once.
+_Control = c_char * (_HEAD + 4 * _MOST)  # CMSG_LEN, not CMSG_SPACE: not one descriptor more
+_Descriptors = c_int * _MOST
+_Byte = c_char * 1
 
 
 def send_descriptors(fd: int, data: bytes, descriptors: Sequence[int] = ()) -> int:
@@ -190,14 +198,19 @@ def send_descriptors(fd: int, data: bytes, descriptors: Sequence[int] = ()) -> i
     iov = _Outgoing(data, len(data))
     message = _Msghdr(iov=addressof(iov), iovlen=1)
     if descriptors:
+        if len(descriptors) > _MOST:
+            raise SyscallError("sendmsg", EINVAL, fd=fd, descriptors=f"{len(descriptors)}, and {_MOST} at most")
         size = _HEAD + 4 * len(descriptors)
-        control = create_string_buffer(size + -size % _ALIGNED)
+        control = _Control()
         header = _Cmsghdr.from_buffer(control)
         header.len, header.level, header.type = size, _SOL_SOCKET, _SCM_RIGHTS
-        (c_int * len(descriptors)).from_buffer(control, _HEAD)[:] = list(descriptors)
-        message.control, message.controllen = addressof(control), len(control)
-    while (sent := _sendmsg(fd, addressof(message), _MSG_NOSIGNAL)) < 0:
-        if get_errno() != EINTR:
+        _Descriptors.from_buffer(control, _HEAD)[:len(descriptors)] = list(descriptors)
+        message.control, message.controllen = addressof(control), size
+    call, flags = _sendmsg, _MSG_NOSIGNAL | _MSG_DONTWAIT
+    while (sent := call(fd, addressof(message), flags)) < 0:
+        if get_errno() == EAGAIN and call is _sendmsg:
+            call, flags = _sendmsg_waiting, _MSG_NOSIGNAL
+        elif get_errno() != EINTR:
             raise failure("sendmsg", fd=fd, size=len(data), descriptors=list(descriptors) or None)
     return sent
 
@@ -213,14 +226,17 @@ def receive_descriptors(fd: int, size: int, max_descriptors: int = 253) -> tuple
     """
     if not 0 < size <= _I31 or not 0 <= max_descriptors <= 253:
         raise OverflowError(f"size {size} or max_descriptors {max_descriptors} out of range")
-    buffer = create_string_buffer(size)
-    iov = _Iovec(addressof(buffer), size)
+    buffer = bytearray(size)
+    iov = _Iovec(addressof(_Byte.from_buffer(buffer)), size)
     message = _Msghdr(iov=addressof(iov), iovlen=1)
     if max_descriptors:
-        control = create_string_buffer(_HEAD + 4 * max_descriptors)  # CMSG_LEN, not CMSG_SPACE: not one more
-        message.control, message.controllen = addressof(control), len(control)
-    while (got := _recvmsg(fd, addressof(message), _MSG_CMSG_CLOEXEC)) < 0:
-        if get_errno() != EINTR:
+        control = _Control()
+        message.control, message.controllen = addressof(control), _HEAD + 4 * max_descriptors
+    call, flags = _recvmsg, _MSG_CMSG_CLOEXEC | _MSG_DONTWAIT
+    while (got := call(fd, addressof(message), flags)) < 0:
+        if get_errno() == EAGAIN and call is _recvmsg:
+            call, flags = _recvmsg_waiting, _MSG_CMSG_CLOEXEC
+        elif get_errno() != EINTR:
             raise failure("recvmsg", fd=fd, size=size)
     held = message.controllen
     received = _descriptors_in(string_at(message.control, held)) if held else []
@@ -229,7 +245,7 @@ def receive_descriptors(fd: int, size: int, max_descriptors: int = 253) -> tuple
             os.close(descriptor)
         lost = "descriptors: max_descriptors or RLIMIT_NOFILE" if message.flags & _MSG_CTRUNC else "the packet's end"
         raise SyscallError("recvmsg", EMSGSIZE, fd=fd, size=size, max_descriptors=max_descriptors, lost=lost)
-    return string_at(addressof(buffer), got), received
+    return bytes(buffer[:got]), received
 
 
 def _descriptors_in(control: bytes) -> list[int]:
@@ -251,9 +267,11 @@ class _Pollfd(Structure):
     _fields_ = [("fd", c_int), ("events", c_short), ("revents", c_short)]
 
 
-_poll = function("poll", c_void_p, c_ulong, c_int, waits=True)
+_poll = function("poll", c_void_p, c_ulong, c_int)
+_poll_waiting = function("poll", c_void_p, c_ulong, c_int, waits=True)
 
 _POLLIN, _POLLNVAL = 0x1, 0x20
+_POLLED = {count: _Pollfd * count for count in (1, 2, 3)}
 
 
 def poll(fds: Iterable[int], timeout_ms: int = -1) -> list[int]:
@@ -264,19 +282,18 @@ def poll(fds: Iterable[int], timeout_ms: int = -1) -> list[int]:
     EBADF    one of them is not open
     """
     watched = [_Pollfd(fd, _POLLIN) for fd in fds]
-    array = (_Pollfd * len(watched))(*watched)
+    kind = _POLLED.get(len(watched)) or _Pollfd * len(watched)
+    array = kind(*watched)
     end = monotonic() + timeout_ms / 1000 if timeout_ms > 0 else 0.0
-    left = timeout_ms
-    while True:
-        ready = _poll(addressof(array), len(watched), -1 if left < 0 else min(left, _I31))
-        if ready > 0:
-            break
+    call, left = _poll, 0  # a look costs less than handing over the GIL
+    while (ready := call(addressof(array), len(watched), left)) <= 0:
         if ready < 0 and get_errno() != EINTR:
             raise failure("poll", fds=[item.fd for item in array], timeout=timeout_ms)
-        if timeout_ms > 0:
-            left = max(0, round((end - monotonic()) * 1000))
-        if ready == 0 and (timeout_ms == 0 or left == 0):
+        if timeout_ms == 0 or (call is _poll_waiting and ready == 0):
             return []
+        call, left = _poll_waiting, timeout_ms
+        if timeout_ms > 0:
+            left = min(max(0, round((end - monotonic()) * 1000)), _I31)
     for item in array:
         if item.revents & _POLLNVAL:
             raise SyscallError("poll", EBADF, fd=item.fd)

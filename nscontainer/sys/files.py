@@ -45,7 +45,9 @@ AT_SYMLINK_NOFOLLOW, AT_REMOVEDIR, AT_EMPTY_PATH, AT_RECURSIVE = 0x100, 0x200, 0
 _O_CLOEXEC = os.O_CLOEXEC
 _U32, _MODES, _I31 = 0xFFFFFFFF, 0o7777, 0x7FFFFFFF
 
-_openat = function("openat", c_int, c_char_p, c_int, c_uint, waits=True)  # a FIFO waits for its other end
+_openat = function("openat", c_int, c_char_p, c_int, c_uint)
+_openat_waiting = function("openat", c_int, c_char_p, c_int, c_uint, waits=True)  # a FIFO waits for its other end
+_NEVER_WAITS = os.O_NONBLOCK | os.O_PATH | os.O_DIRECTORY
 _close = function("close", c_int)
 _dup3 = function("dup3", c_int, c_int, c_int)
 
@@ -60,7 +62,8 @@ def openat(dirfd: int, path: str | bytes, flags: int, mode: int = 0) -> int:
     if not 0 <= flags <= _I31 or not 0 <= mode <= _MODES:
         raise OverflowError(f"flags {hex(flags)} or mode {oct(mode)} out of range")
     name = encoded(path)
-    while (fd := _openat(dirfd, name, flags | _O_CLOEXEC, mode)) < 0:
+    call = _openat if flags & _NEVER_WAITS else _openat_waiting
+    while (fd := call(dirfd, name, flags | _O_CLOEXEC, mode)) < 0:
         if get_errno() != EINTR:
             raise failure("openat", path, dirfd=dirfd, flags=hex(flags))
     return fd

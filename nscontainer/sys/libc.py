@@ -78,7 +78,7 @@ def intercept(wrap: Callable[[str, Call], Call] | None) -> None:
     """Put ``wrap(name, call)`` in the place of every declared call, from now on; None takes it away again.
 
     This is how calls are traced, counted and made to fail. The wrapped call has the C function's arguments, returns
-    its result, and sets errno with ``ctypes.set_errno`` when that is -1.
+    its result, and sets errno with ``ctypes.set_errno`` when that is -1. Modules imported later are not reached.
     """
     while _originals:
         namespace, attribute, call = _originals.pop()

@@ -98,7 +98,8 @@ class _Siginfo(Structure):
                 ("pid", c_int), ("uid", c_uint), ("status", c_int), ("rest", c_int * 25)]
 
 
-_waitid = function("waitid", c_int, c_uint, c_void_p, c_int, waits=True)
+_waitid = function("waitid", c_int, c_uint, c_void_p, c_int)
+_waitid_waiting = function("waitid", c_int, c_uint, c_void_p, c_int, waits=True)
 
 _P_PIDFD = 3
 _WEXITED, _WNOHANG, _WNOWAIT = 0x4, 0x1, 0x1000000
@@ -114,7 +115,8 @@ def wait_pidfd(fd: int, nohang: bool = False, nowait: bool = False) -> WaitResul
     """
     info = _Siginfo()
     options = _WEXITED | _WALL | (_WNOHANG if nohang else 0) | (_WNOWAIT if nowait else 0)
-    while _waitid(_P_PIDFD, fd, addressof(info), options) < 0:
+    call = _waitid if nohang else _waitid_waiting
+    while call(_P_PIDFD, fd, addressof(info), options) < 0:
         if get_errno() != EINTR:
             raise failure("waitid", pidfd=fd)
     if not info.pid:

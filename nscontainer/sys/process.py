@@ -26,8 +26,12 @@ _SIG_SETMASK, _SET_BYTES = 2, 8
 _UNCHANGEABLE = (9, 19)  # SIGKILL, SIGSTOP
 
 
+_Strings = c_char_p * 128  # made once: a type costs more than a call
+
+
 def _strings(values: Sequence[str | bytes]) -> object:
-    array = (c_char_p * (len(values) + 1))()
+    """Return an array of C strings that ends in NULL."""
+    array = _Strings() if len(values) < 128 else (c_char_p * (len(values) + 1))()
     for index, value in enumerate(values):
         array[index] = encoded(value)
     return array
