@@ -7,6 +7,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -262,7 +263,7 @@ class CProgram(Contestant):
     def __init__(self, name: str, batch: int, program: str, argument: str, note: str = "") -> None:
         super().__init__(name, batch, note)
         self._program = subprocess.Popen([program, argument], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=subprocess.PIPE, text=True)
+                                         stderr=subprocess.PIPE, text=True, start_new_session=True)
         try:
             self.measure(20)
         except BaseException:
@@ -316,11 +317,11 @@ class Caller(Contestant):
 
     def __init__(self, name: str, batch: int, folder: str, rootfs: str, note: str = "", **options: Any) -> None:
         super().__init__(name, batch, note)
-        root = f"{folder}/state-{name.replace(' ', '-').replace(',', '')}"
+        root = tempfile.mkdtemp(prefix="state-", dir=folder)
         # -B leaves __pycache__ alone; what is there has been compiled before the start.
         self._worker = subprocess.Popen(
             [sys.executable, "-B", f"{HERE}/worker.py", json.dumps({"root": root, "rootfs": rootfs, **options})],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)  # Ctrl-C is for us
         try:
             self.ask("lifecycle", count=20)
         except BaseException:

@@ -3,7 +3,7 @@
     python3 benchmarks/lifecycle.py [--json] [--rounds N] [--only SECTION]
 
 Needs root, busybox (static), unshare and mount; crun, runc, bwrap and a C compiler take part when they are there. It
-runs in a mount and pid namespace of its own, with a pure cgroup2 and a fresh tmpfs; nothing outlives it.
+runs in a mount namespace of its own, with a pure cgroup2 and a fresh tmpfs; nothing outlives it.
 """
 from __future__ import annotations
 
@@ -42,11 +42,9 @@ __all__ = ["Benchmark", "main"]
 
 INSIDE = "_NSCONTAINER_BENCHMARK"
 CGROUPS = "/sys/fs/cgroup"
-# The shell stays, as process 1: it reaps what crun and runc leave to it.
 STAGE = f"""
 umount -R {CGROUPS} 2>/dev/null
-mount -t cgroup2 none {CGROUPS} && mount -t tmpfs tmpfs /dev/shm || exit
-"$@"
+mount -t cgroup2 none {CGROUPS} && mount -t tmpfs tmpfs /dev/shm && exec "$@"
 """
 NOTES = (
     f"Namespaces: {', '.join(NAMESPACES)}. Everybody brings up the loopback interface; nobody loads a seccomp filter.",
@@ -260,8 +258,7 @@ def main() -> int:
         parser.error("must run as root: everybody but bwrap needs it")
     if INSIDE not in os.environ:
         os.environ[INSIDE] = "1"
-        os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-                              "sh", "-c", STAGE, "sh", sys.executable, *sys.argv])
+        os.execvp("unshare", ["unshare", "--mount", "sh", "-c", STAGE, "sh", sys.executable, *sys.argv])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # An installed package is compiled; the zygote, which writes no files, would compile its modules at every start.
     compileall.compile_dir(f"{REPOSITORY}/nscontainer", quiet=2)

@@ -3,6 +3,10 @@ from __future__ import annotations
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 __all__ = ["main"]
 
 
@@ -21,13 +25,15 @@ def _keep_to_the_standard_library() -> None:
     sys.path[:] = [folder for folder in sys.path if folder in own]
 
 
-def main() -> int:
-    """Run the command line of this process and return its exit code."""
+def main() -> NoReturn:
+    """Run the command line of this process, and exit."""
     _keep_to_the_standard_library()
+    from os import _exit
+
     from .cli import main as command
 
-    return command()
+    _exit(command())  # taking the interpreter apart would cost as much as a container; nothing is buffered
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -61,7 +61,7 @@ def _capabilities(options: dict[str, Any]) -> list[str] | None:
 
 
 def _environment(rootfs: str | None, options: dict[str, Any]) -> list[str]:
-    variables = sandbox.environment(rootfs)
+    variables = sandbox.environment(rootfs, user=options.get("user", ""))
     for wanted in options.get("env", ()):
         name, equals, _ = wanted.partition("=")
         if not name:

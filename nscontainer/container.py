@@ -81,10 +81,9 @@ class Container:
     def status(self) -> Status:
         """Say what it is doing, asking the kernel each time."""
         with self._lock:
-            if self._directory is not None and os.path.exists(f"{self._directory}/checkpoint"):
-                return Status.CHECKPOINTED
             if self._init is None or self._init.poll():
-                return Status.DESTROYED
+                marked = self._directory is not None and os.path.exists(f"{self._directory}/checkpoint")
+                return Status.CHECKPOINTED if marked else Status.DESTROYED
             return Status.PAUSED if self._manager is not None and self._manager.frozen() else Status.RUNNING
 
     def state(self) -> State:
@@ -96,7 +95,7 @@ class Container:
 
     def _state(self, pid: int) -> State:
         return State(
-            id=self.id, init_process_pid=pid, init_process_start=self._started, config=self._config,
+            id=self.id, init_process_pid=pid, init_process_start=self._started or start_time(pid), config=self._config,
             cgroup_paths=self._manager.get_paths() if self._manager is not None else {},
             namespace_paths=namespaces.paths(self._config, pid), external_descriptors=self._descriptors)
 
@@ -155,7 +154,8 @@ class Container:
         """Run *process*: as the first one, which makes the container, or as a further one in a container that runs."""
         with self._lock:
             process.check()
-            self._check_existence()
+            if self._destroyed:
+                raise self._gone()
             status = self.status()
             if status is Status.PAUSED:
                 raise ContainerPaused(f"container {self.id!r} is paused", hint="resume it before a start")
@@ -172,9 +172,8 @@ class Container:
                 raise
             process.started(child, streams)
 
-    def _check_existence(self) -> None:
-        if self._destroyed or self._directory is not None and not os.path.isdir(self._directory):
-            raise ContainerNotExists(f"container {self.id!r} has been destroyed")
+    def _gone(self) -> ContainerNotExists:
+        return ContainerNotExists(f"container {self.id!r} has been destroyed")
 
     def _begin(self, process: Process, streams: Streams) -> Child:
         """Make the container around its first process."""
@@ -191,12 +190,18 @@ class Container:
                 for at in self._map_mounts(maps):
                     message["mount_maps"][str(at)] = len(descriptors)
                     descriptors.append(maps[-1])
+                # What there is to do outside must be done before the child hears what to be. If there is nothing, it
+                # may hear at once: while it is being cloned, the message waits for it.
+                outside = plan.flags & CLONE.NEWUSER or config.rlimits
+                if not outside:
+                    birth.tell(message, descriptors)
                 child = birth.born()
-                if plan.flags & CLONE.NEWUSER:
-                    birth.hear()
-                    idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
-                self._raise_limits(child.pid)
-                birth.tell(message, descriptors)
+                if outside:
+                    if plan.flags & CLONE.NEWUSER:
+                        birth.hear()
+                        idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
+                    self._raise_limits(child.pid)
+                    birth.tell(message, descriptors)
                 self._remember(child, streams)
                 streams.given()
                 while (wish := birth.hear()) is not None:
@@ -242,8 +247,8 @@ class Container:
             self._started = start_time(child.pid)
             prepare_state(self._directory, self._state(child.pid))
         except SyscallError as error:
-            if error.errno == ENOENT:
-                self._check_existence()  # another program has destroyed it meanwhile
+            if error.errno == ENOENT:  # another program has destroyed it meanwhile
+                raise self._gone() from None
             raise
 
     def _enter(self, process: Process, streams: Streams) -> Child:

@@ -134,6 +134,9 @@ class ContainerError(Exception):
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     def detail(self, writer: Writer) -> None:
         """Write a report of several lines: time, code, message, and every frame."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.timestamp))
@@ -208,12 +211,30 @@ class SyscallError(SystemError_, OSError):
     """The kernel refused: which call, on which path, with what, and which errno."""
 
     def __init__(self, call: str, number: int, path: object = None, **details: object) -> None:
-        text = _errno.errorcode.get(number, f"errno {number}")
-        given = ", ".join(f"{name}={value}" for name, value in details.items() if value is not None)
-        where = "" if path is None else f" on {_shown(path)!r}"
-        super().__init__(f"{call}{where}{f' ({given})' if given else ''}: {text}, {os.strerror(number)}")
+        super().__init__()
         self.call, self.details = call, details
-        self.errno, self.strerror, self.filename = number, os.strerror(number), _shown(path)
+        self.errno, self.filename = number, _shown(path)
+        # The words are put together only when somebody wants them: many an errno is expected, and handled.
+
+    @property
+    def message(self) -> str:  # type: ignore[override]
+        """What was attempted, on what, with what, and what came back."""
+        if not self._message:
+            number = self.errno or 0
+            text = _errno.errorcode.get(number, f"errno {number}")
+            given = ", ".join(f"{name}={value}" for name, value in self.details.items() if value is not None)
+            where = "" if self.filename is None else f" on {self.filename!r}"
+            self._message = f"{self.call}{where}{f' ({given})' if given else ''}: {text}, {os.strerror(number)}"
+        return self._message
+
+    @message.setter
+    def message(self, text: str) -> None:
+        self._message = text
+
+    @property
+    def strerror(self) -> str:  # type: ignore[override]
+        """The kernel's answer in words: strerror(3)."""
+        return os.strerror(self.errno or 0)
 
     @property
     def unsupported(self) -> bool:

@@ -202,8 +202,9 @@ def members(config: Config, pid: int) -> list[int]:
         if name.isdecimal():
             try:
                 parents[int(name)] = process_stat(name).ppid
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it has just ended
+            except SyscallError as error:
+                if error.errno not in (ENOENT, ESRCH):  # it has just ended
+                    raise
     if config.namespaces.creates("NEWPID"):
         # Whoever is born in a pid namespace stays in it, and one whose parent ends becomes its first process's child;
         # a process that joined has its parent outside, so ask for each.

@@ -116,7 +116,7 @@ class Popen:
             streams = {name: self._stream(name, wanted, theirs, bufsize)
                        for name, wanted in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr))}
             self._process = Process(
-                [args] if isinstance(args, (str, bytes, os.PathLike)) else args, env=environment(rootfs, env),
+                [args] if isinstance(args, (str, bytes, os.PathLike)) else args, env=environment(rootfs, env, str(user)),
                 user=str(user), cwd=starting_directory(rootfs, cwd), extra_files=_numbered(pass_fds), **streams)
             container = Container(f"run_{os.getpid()}_{next(_numbers)}", config, _zygote, None)
             container.start(self._process)

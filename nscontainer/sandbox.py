@@ -141,12 +141,13 @@ def capability_name(name: str) -> str:
     return upper if upper.startswith("CAP_") else f"CAP_{upper}"
 
 
-def environment(rootfs: Path | None, env: Mapping[str, str] | None = None) -> list[str]:
+def environment(rootfs: Path | None, env: Mapping[str, str] | None = None, user: str = "") -> list[str]:
     """Return the variables of the program: *env* and nothing else; without it a few that hold no secret.
 
     A caller's environment is full of passwords and tokens, and a program is put into a container because it is not
     trusted with them. So it inherits where programs are (on a view of this host: elsewhere that is the image's
-    affair), the language and the kind of terminal. HOME comes from the container's own user database.
+    affair), the language and the kind of terminal. HOME comes from the container's own user database; only the root
+    that an ordinary user becomes on a view of this host has that user's home, for root's is closed to him.
     """
     if env is not None:
         for name in env:
@@ -154,7 +155,10 @@ def environment(rootfs: Path | None, env: Mapping[str, str] | None = None) -> li
                 raise ConfigInvalid("env", f"{name!r} is not the name of a variable")
         return [f"{os.fsdecode(name)}={os.fsdecode(value)}" for name, value in env.items()]
     given = {"PATH": PATH}
-    for name in ("PATH", "LANG", "TERM") if rootfs is None else ("LANG", "TERM"):
+    inherited = ["LANG", "TERM"]
+    if rootfs is None:
+        inherited += ["PATH", "HOME"] if os.geteuid() != 0 and not user else ["PATH"]
+    for name in inherited:
         if os.environ.get(name):
             given[name] = os.environ[name]
     return [f"{name}={value}" for name, value in given.items()]

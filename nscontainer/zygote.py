@@ -48,18 +48,16 @@ def main() -> NoReturn:
     gc.disable()
     gc.freeze()  # a child that never touches a page does not have to copy it
     os.dup2(0, 2)  # the owner keeps what we said while starting; from here on there is nobody to read it
-    while True:
-        if OWNER in poll((CONTROL, OWNER)):
-            os._exit(0)
-        try:
+    try:
+        while OWNER not in poll((CONTROL, OWNER)):
             request, descriptors = sync.receive(CONTROL)
-        except OSError:
-            os._exit(0)  # ECONNRESET: the owner is gone in the middle of a request
-        if request is None:
-            os._exit(0)
-        _answer(request, descriptors)
-        for fd in descriptors:
-            close(fd)
+            if request is None:
+                break
+            _answer(request, descriptors)
+            for fd in descriptors:
+                close(fd)
+    finally:
+        os._exit(0)  # also after what is no request: the owner starts another zygote, and we have nothing to clean up
 
 
 def _forget_how_to_import() -> None:
@@ -129,9 +127,10 @@ def _join_and_clone(request: Message, descriptors: list[int]) -> NoReturn:
 
 def _become(link: int, new_user: bool) -> NoReturn:
     """In the new process: keep the link alone, learn what to be, and take the steps that lead to the program."""
-    step = "hear what to be"
+    step, child = "hear what to be", None
     try:
         dup3(link, CONTROL, os.O_CLOEXEC)
+        link = CONTROL
         close_range(CONTROL + 1)
         message, descriptors = init.introduce(CONTROL, new_user)
         child = init.Child(CONTROL, message, descriptors)
@@ -140,7 +139,7 @@ def _become(link: int, new_user: bool) -> NoReturn:
                 action(child)
         raise SetupError("the last step returned")
     except BaseException as error:
-        _complain(CONTROL, error, step)
+        _complain(link if child is None else child.link, error, step)  # an extra file may have taken its first number
     finally:
         os._exit(1)
 

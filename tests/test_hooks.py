@@ -14,6 +14,7 @@ import pytest
 from nscontainer.config import Command, CommandHook, FunctionHook, HookState
 from nscontainer.errors import ConfigInvalid, ContainerError
 from nscontainer.hooks import LAST_WORDS, find_program, run, run_command, run_program
+from nscontainer.errors import SyscallError
 from nscontainer.sys.procfs import process_stat
 
 STATE = HookState(version="1.0", id="box", pid=7, root="/r")
@@ -24,7 +25,7 @@ def _ended(pid: int) -> bool:
     """A zombie has: whoever adopts it here may not wait for it."""
     try:
         return process_stat(pid).state == "Z"
-    except (FileNotFoundError, ProcessLookupError):
+    except SyscallError:
         return True
 
 

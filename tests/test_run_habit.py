@@ -121,6 +121,12 @@ class TestTheViewOfThisHost:
         assert {fields[2] for fields in mounts}.isdisjoint({f"{os.major(at)}:{os.minor(at)}" for at in (
             os.stat(tmp_path).st_dev, os.stat("/").st_dev, os.stat("/proc").st_dev, os.stat("/sys").st_dev)})
 
+    def test_leaving_a_chroot_leads_back_into_the_view(self, tmp_path: Path) -> None:
+        code = (f"import os; os.mkdir('/x'); os.chroot('/x'); [os.chdir('..') for _ in range(99)]; os.chroot('.'); "
+                f"open('{tmp_path}/out', 'w'); print(os.path.exists('/proc/1/root'))")
+        assert output("/usr/bin/python3", "-I", "-S", "-c", code) == "True\n"
+        assert os.listdir(tmp_path) == []
+
     def test_two_runs_do_not_see_each_other(self) -> None:
         shell("echo one >/etc/mark")
         assert shell("ls /etc/mark 2>&1 || true").endswith("No such file or directory\n")
@@ -146,6 +152,57 @@ class TestTheViewOfThisHost:
     def test_a_mount_may_be_of_any_kind(self) -> None:
         mount = Mount(source="tmpfs", destination="/mnt", device="tmpfs", data="size=64k")
         assert output("stat", "-f", "-c", "%T", "/mnt", mounts=[mount]) == "tmpfs\n"
+
+    def test_what_belongs_to_the_running_host_is_not_in_it(self) -> None:
+        assert output("ls", "-A", "/run") == ""
+        assert output("sh", "-c", "ls /dev/pts; ls /dev/shm; ls /dev/mqueue") == "ptmx\n"
+
+
+@pytest.mark.needs("user_python", "userns", "kernel_5_11")
+class TestAnOrdinaryUser:
+    """Everything is the same in a user namespace of the user's own."""
+
+    def test_is_root_inside_and_gains_nothing_outside(self, as_user: Any, user_tmp_path: Path) -> None:
+        def inside() -> list[str]:
+            shown = f"id -u; id -G; hostname; echo $$; cat {user_tmp_path}/mine; echo x >{user_tmp_path}/mine; " \
+                    "touch /etc/new /new && echo made; grep -E 'CapEff|NoNew' /proc/self/status; ls /sys/class/net"
+            return shell(shown).split()
+
+        (user_tmp_path / "mine").write_text("mine\n")
+        assert as_user(inside) == ["0", "0", "sandbox", "1", "mine", "made", "CapEff:", "00000000a80425fb",
+                                   "NoNewPrivs:", "1", "lo"]
+        assert (user_tmp_path / "mine").read_text() == "mine\n"
+        assert not os.path.exists("/etc/new")
+
+    def test_is_at_home(self, as_user: Any) -> None:
+        def home() -> bool:
+            return output("printenv", "HOME").strip() == os.environ["HOME"]
+
+        assert as_user(home)
+
+    def test_may_have_the_host_s_network(self, as_user: Any) -> None:
+        def network() -> str:
+            return output("readlink", "/proc/self/ns/net", network="host").strip()
+
+        assert as_user(network) == os.readlink("/proc/self/ns/net")
+
+    @needs_busybox
+    def test_may_have_a_root_of_his_own(self, as_user: Any, user_rootfs: Path) -> None:
+        def make() -> str:
+            return shell("id -u; touch /kept; stat -c %u /kept", rootfs=user_rootfs)
+
+        assert as_user(make) == "0\n0\n"
+        assert (user_rootfs / "kept").exists()
+
+    def test_leaves_nothing_after_a_timeout(self, as_user: Any) -> None:
+        def late() -> str:
+            try:
+                run(["sleep", "60"], timeout=0.2)
+            except subprocess.TimeoutExpired as error:
+                return str(error)
+            return ""
+
+        assert "timed out" in as_user(late)
 
 
 @needs_busybox

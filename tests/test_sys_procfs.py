@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nscontainer.sys.prctl import set_name
+from nscontainer.errors import SyscallError
 from nscontainer.sys.procfs import MountInfo, ProcessStat, cgroup_file, mountinfo, process_stat, status
 
 InChild = Callable[..., Any]
@@ -82,7 +83,7 @@ def test_a_stat_line_is_taken_apart_after_the_last_parenthesis() -> None:
 
 
 def test_a_process_that_is_gone_is_not_found() -> None:
-    with pytest.raises((FileNotFoundError, ProcessLookupError)):
+    with pytest.raises(SyscallError, match="ENOENT"):
         process_stat(0x7FFFFFFF)
 
 

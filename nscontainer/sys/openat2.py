@@ -33,7 +33,9 @@ class _OpenHow(Structure):
     _fields_ = [("flags", c_uint64), ("mode", c_uint64), ("resolve", c_uint64)]
 
 
-_openat2 = syscall("openat2", c_int, c_char_p, c_void_p, c_size_t, waits=True)
+_openat2 = syscall("openat2", c_int, c_char_p, c_void_p, c_size_t)
+_openat2_waiting = syscall("openat2", c_int, c_char_p, c_void_p, c_size_t, waits=True)  # as for a FIFO's other end
+_NEVER_WAITS = os.O_NONBLOCK | os.O_PATH | os.O_DIRECTORY
 
 _O_CLOEXEC, _U64, _TRIES = os.O_CLOEXEC, (1 << 64) - 1, 128
 
@@ -51,7 +53,8 @@ def openat2(dirfd: int, path: str | bytes, flags: int, *, mode: int = 0, resolve
         raise OverflowError(f"flags {hex(flags)}, mode {oct(mode)} or resolve {hex(resolve)} out of range")
     how = _OpenHow(flags | _O_CLOEXEC, mode, resolve)
     at, name, tries = addressof(how), encoded(path), 0
-    while (fd := _openat2(dirfd, name, at, 24)) < 0:
+    call = _openat2 if flags & _NEVER_WAITS else _openat2_waiting
+    while (fd := call(dirfd, name, at, 24)) < 0:
         number = get_errno()
         if number == EAGAIN and tries < _TRIES:
             tries += 1

@@ -6,6 +6,12 @@ Needs   nothing; other users' processes may be hidden by the mount option hidepi
 """
 from __future__ import annotations
 
+import os
+from ctypes import addressof, c_char, c_int, c_size_t, c_ssize_t, c_void_p
+
+from .files import AT_FDCWD, close, openat
+from .libc import failure, function
+
 __all__ = ["MountInfo", "ProcessStat", "cgroup_file", "mountinfo", "process_stat", "status"]
 
 
@@ -76,10 +82,22 @@ class ProcessStat:
         return f"ProcessStat(pid={self.pid}, comm={self.comm!r}, state={self.state})"
 
 
+_read = function("read", c_int, c_void_p, c_size_t, restype=c_ssize_t)  # the kernel makes it up: it never waits
+_STAT_BYTES = 4096
+_Stat = c_char * _STAT_BYTES
+
+
 def process_stat(pid: int | str) -> ProcessStat:
-    """Read /proc/PID/stat; FileNotFoundError or ProcessLookupError when there is no such process."""
-    with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-        return ProcessStat(file.read().decode(errors="surrogateescape"))
+    """Read /proc/PID/stat. ENOENT or ESRCH: there is no such process."""
+    fd = openat(AT_FDCWD, f"/proc/{pid}/stat", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        buffer = bytearray(_STAT_BYTES)
+        size = _read(fd, addressof(_Stat.from_buffer(buffer)), _STAT_BYTES)
+        if size < 0:
+            raise failure("read", f"/proc/{pid}/stat")
+    finally:
+        close(fd)
+    return ProcessStat(buffer[:size].decode(errors="surrogateescape"))
 
 
 def status(pid: int | str = "self") -> dict[str, str]:
