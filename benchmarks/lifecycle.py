@@ -272,6 +272,8 @@ def main() -> int:
             benchmark.close()
     except Absent as reason:
         parser.error(str(reason))
+    except KeyboardInterrupt:
+        return 130
     finally:
         shutil.rmtree(folder)
     report = {"host": host(), "rounds": options.rounds, "tables": benchmark.tables, "targets": benchmark.targets,

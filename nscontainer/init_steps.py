@@ -24,6 +24,7 @@ from .sys.uts import setdomainname, sethostname
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Final, NoReturn
 
     from .init import Child, Step
@@ -65,13 +66,14 @@ def become_root(child: Child) -> None:
     setresuid(0, 0, 0)
 
 
-def _setgroups(groups: list[int]) -> None:
+def _setgroups(groups: Sequence[int], asked_for: bool = False) -> None:
     try:
         setgroups(groups)
     except SyscallError as error:
-        # user_namespaces(7): where an ordinary user wrote the map, setgroups is denied for good. Without any to
-        # set, keeping what we have is all there is; with some, the user asked for what cannot be.
-        if error.errno != EPERM or groups or _setgroups_allowed():
+        # user_namespaces(7): where an ordinary user wrote the map, setgroups is denied for good. What somebody asked
+        # for then cannot be; what merely follows from the image's files for root is left out.
+        if error.errno != EPERM or asked_for or _setgroups_allowed():
+            error.hint = "supplementary groups need a map of their ids, which an ordinary user has newgidmap write"
             raise
 
 
@@ -135,7 +137,7 @@ def become_user(child: Child) -> None:
     if found.uid or found.gid:
         _give_channels(found.uid, found.gid)
     set_keepcaps(True)  # setuid to another user than root would drop them: capabilities(7)
-    _setgroups(found.sgids)
+    _setgroups(found.sgids, bool(found.sgids and (child.user or child.config.additional_groups)))
     setresgid(found.gid, found.gid, found.gid)
     setresuid(found.uid, found.uid, found.uid)
 

@@ -207,7 +207,7 @@ class Relay:
         modes = tcgetattr(terminal)
         for key, number in ((VINTR, SIGINT), (VQUIT, SIGQUIT)):
             pressed = modes[3] & ISIG and modes[6][key] in typed
-            if pressed and os.tcgetpgrp(terminal) == self._process.pid and pid1.shielded(self._process, number):
+            if pressed and os.tcgetpgrp(terminal) == self._process.pid and pid1.shielded(self._process.pid, number):
                 self._send(number)
 
     def _show(self) -> bool | None:

@@ -12,7 +12,7 @@ from _thread import allocate_lock
 from errno import ECONNRESET, EINVAL, EPIPE
 
 from . import sync
-from .errors import ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
+from .errors import ContainerError, ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
 from .handles import Child
 from .sys.fds import F_SEAL, SOCK, add_seals, memfd_create, socketpair
 from .sys.files import close, fcntl_dupfd, openat
@@ -56,6 +56,7 @@ class Birth:
         self._link = -1
         self._early: list[Message] = []
         self._helped = False
+        self._told: tuple[Message, Sequence[int]] | None = None
         self._helper: Child | None = None
         self.child: Child | None = None
 
@@ -63,17 +64,32 @@ class Birth:
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        self.hang_up()
-        if self._helper is not None:
-            self._helper.kill()  # it has cloned what it was made for, or never will
-        if error is not None and self.child is not None:
-            self.child.kill()
+        failed = True  # also when the end itself does not go well
+        try:
+            try:
+                if error is not None and self._link >= 0:
+                    self._born()  # a process that we have not heard of yet is ours all the same, and ours to reap
+            except ContainerError:
+                pass  # it never came to be, or failed too; the error that is on its way was first
+            finally:
+                self._part()
+            failed = error is not None
+        finally:
+            if failed and self.child is not None:
+                self.child.kill()
+
+    def _part(self) -> None:
+        try:
+            self.hang_up()
+        finally:
+            if self._helper is not None:
+                self._helper.kill()  # it has cloned what it was made for, or never will
 
     def hang_up(self) -> None:
         """Close the link: a child that still waits to hear what to be goes away."""
-        if self._link >= 0:
-            close(self._link)
-            self._link = -1
+        link, self._link = self._link, -1
+        if link >= 0:
+            close(link)
 
     def request(self, flags: int, join: Sequence[tuple[int, int]] = (), *, cgroup: int | None = None,
                 offsets: str | None = None, oom_score_adj: int | None = None) -> None:
@@ -98,21 +114,32 @@ class Birth:
             return self._born()
         except ZygoteGone:  # killed, by the kernel for want of memory perhaps: a new one may be luckier, once
             self._ask()
+            if self._told is not None:
+                self.tell(*self._told)
             return self._born()
 
     def _born(self) -> Child:
+        failed = None
         while self.child is None or self._helped and self._helper is None:
-            message, received = self._next()
+            message, received = self._read()
+            if message is None:
+                raise failed or self._silence()
             if "pid" in message:
-                self.child = Child(message["pid"], received[0])
+                self.child = _child(message["pid"], received)
             elif "helper" in message:
-                self._helper = Child(message["helper"], received[0])
+                self._helper = _child(message["helper"], received)
+            elif "error" in message:
+                failed = _failure(message["error"])  # it may be quicker than the zygote, and must be reaped none the less
             else:
                 self._early.append(message)
+        if failed is not None:
+            raise failed
         return self.child
 
     def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Say something to the child. That it is gone is noticed, and explained, by the next hear()."""
+        """Say something to the child, which need not be born yet. That it is gone the next hear() notices and explains."""
+        if self.child is None:
+            self._told = (message, descriptors)
         try:
             sync.send(self._link, message, descriptors)
         except SyscallError as error:
@@ -121,23 +148,17 @@ class Birth:
 
     def hear(self) -> Message | None:
         """Return what the child asks for next; None once its program runs. Its errors are raised here."""
-        message = self._early.pop(0) if self._early else self._next()[0]
+        message = self._early.pop(0) if self._early else self._read()[0]
+        if message is None:
+            raise self._silence()
+        if "error" in message:
+            raise _failure(message["error"])
         if "exec" not in message:
             return message
         answer, _ = self._read()
         if answer is not None:  # execve came back
             raise _failure(answer["error"])
         return None
-
-    def _next(self) -> tuple[Message, list[int]]:
-        message, descriptors = self._read()
-        if message is None and self.child is None and self._helper is None:
-            raise ZygoteGone(f"the zygote ended before it could clone a process{self._zygote.last_words()}")
-        if message is None:
-            raise SetupError(self._last_words())
-        if "error" in message:
-            raise _failure(message["error"])
-        return message, descriptors
 
     def _read(self) -> tuple[Message | None, list[int]]:
         try:
@@ -147,13 +168,20 @@ class Birth:
                 raise
             return None, []
 
-    def _last_words(self) -> str:
-        """Say what can be said of a process that went without a word."""
+    def _silence(self) -> SetupError:
+        """Make the error for a link that was closed without a word."""
+        if self.child is None and self._helper is None:
+            return ZygoteGone(f"the zygote ended before it could clone a process{self._zygote.last_words()}")
         ended = None if self.child is None else self.child.poll(1)
         if ended is None:
-            return "the new process closed its link before its program ran"
+            return SetupError("the new process closed its link before its program ran")
         how = f"was killed by signal {ended.signal}" if ended.signal else f"ended with status {ended.returncode}"
-        return f"the new process {how} before its program ran"
+        return SetupError(f"the new process {how} before its program ran")
+
+
+def _child(pid: int, received: list[int]) -> Child:
+    # Without a descriptor, for want of memory perhaps: a child of ours keeps its number until we wait for it.
+    return Child(pid, received[0] if received else pidfd_open(pid))
 
 
 def _failure(report: Message) -> SetupError:

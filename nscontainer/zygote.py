@@ -87,11 +87,16 @@ def _answer(request: Message, descriptors: list[int]) -> None:
     except SyscallError as error:
         _complain(link, error, step, namespaces.explain_clone_failure(error.errno or 0, int(request["flags"])))
         return
+    _announce(link, "helper" if joining else "pid", pid, pidfd)
+
+
+def _announce(link: int, what: str, pid: int, pidfd: int) -> None:
+    """Tell the caller of its new child, and how to hold it."""
     try:
-        sync.send(link, {"helper" if joining else "pid": pid}, [pidfd])
+        sync.send(link, {what: pid}, [pidfd])
     except SyscallError as error:
         if error.errno != EPIPE:  # the caller has given up on this one: it will find its link closed, and go
-            raise
+            sync.send(link, {what: pid})  # descriptors cost memory, and are counted: but who is to wait for it must know it
     finally:
         close(pidfd)
 
@@ -117,7 +122,7 @@ def _join_and_clone(request: Message, descriptors: list[int]) -> NoReturn:
         pid, pidfd = clone3(flags, cgroup=descriptors[-1] if request["cgroup"] else None)
         if pid == 0:
             _become(link, bool(request["flags"] & CLONE.NEWUSER))
-        sync.send(link, {"pid": pid}, [pidfd])
+        _announce(link, "pid", pid, pidfd)
     except BaseException as error:
         hint = namespaces.explain_clone_failure(getattr(error, "errno", 0) or 0, int(request["flags"]))
         _complain(link, error, step, hint)

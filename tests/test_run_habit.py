@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -162,16 +163,18 @@ class TestTheViewOfThisHost:
 class TestAnOrdinaryUser:
     """Everything is the same in a user namespace of the user's own."""
 
-    def test_is_root_inside_and_gains_nothing_outside(self, as_user: Any, user_tmp_path: Path) -> None:
-        def inside() -> list[str]:
-            shown = f"id -u; id -G; hostname; echo $$; cat {user_tmp_path}/mine; echo x >{user_tmp_path}/mine; " \
-                    "touch /etc/new /new && echo made; grep -E 'CapEff|NoNew' /proc/self/status; ls /sys/class/net"
-            return shell(shown).split()
+    def test_is_root_inside_and_gains_nothing_outside(self, as_user: Any) -> None:
+        def inside() -> tuple[list[str], str]:
+            with tempfile.TemporaryDirectory() as own:  # a folder below one of root's could not be copied up
+                mine = Path(own) / "mine"
+                mine.write_text("mine\n")
+                script = (f"id -u; id -G; hostname; echo $$; cat {mine}; echo x >{mine}; touch /etc/new /new && echo made; "
+                          "grep -E 'CapEff|NoNew' /proc/self/status; ls /sys/class/net")
+                return shell(script).split(), mine.read_text()
 
-        (user_tmp_path / "mine").write_text("mine\n")
-        assert as_user(inside) == ["0", "0", "sandbox", "1", "mine", "made", "CapEff:", "00000000a80425fb",
-                                   "NoNewPrivs:", "1", "lo"]
-        assert (user_tmp_path / "mine").read_text() == "mine\n"
+        seen, after = as_user(inside)
+        assert seen == ["0", "0", "sandbox", "1", "mine", "made", "CapEff:", "00000000a80425fb", "NoNewPrivs:", "1", "lo"]
+        assert after == "mine\n"
         assert not os.path.exists("/etc/new")
 
     def test_is_at_home(self, as_user: Any) -> None:
@@ -398,6 +401,27 @@ class TestPopen:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.1)
         assert process.returncode == 1  # read found the end of its input
+
+    def test_a_signal_that_the_program_fetches_itself_is_left_to_it(self) -> None:
+        code = ("import os, signal, time; signal.pthread_sigmask(0, [15]); os.write(1, b'ready'); {}"
+                "os._exit(signal.sigwait([15]))")
+        for pause in ("", "time.sleep(0.3); "):  # in the call already, or not yet
+            with Popen(["/usr/bin/python3", "-I", "-S", "-c", code.format(pause)], stdout=PIPE, bufsize=0) as process:
+                assert process.stdout
+                assert process.stdout.read(5) == b"ready"
+                if not pause:
+                    time.sleep(0.1)
+                process.terminate()
+            assert process.returncode == 15
+
+    def test_a_signal_held_back_for_a_moment_is_not_lost(self) -> None:
+        code = ("import os, signal, time; signal.pthread_sigmask(0, [15]); os.write(1, b'ready'); time.sleep(0.02); "
+                "signal.pthread_sigmask(1, [15]); time.sleep(60)")
+        with Popen(["/usr/bin/python3", "-I", "-S", "-c", code], stdout=PIPE, bufsize=0) as process:
+            assert process.stdout
+            assert process.stdout.read(5) == b"ready"
+            process.terminate()
+        assert process.returncode == -15
 
     def test_a_signal_after_the_end_is_nothing(self) -> None:
         process = Popen(["true"])

@@ -1,6 +1,7 @@
 """Bind mounts: a part of the host's tree, seen at a place of the container too.
 
-Lesson  A bind mount is a second view of a directory or file, with attributes of its own: read-only here, writable there.
+Lesson  A bind mount is a second view of a directory or file, with attributes of its own: read-only here, writable
+        there.
 Read    mount(2) on MS_BIND, open_tree(2), move_mount(2), mount_setattr(2), user_namespaces(7)
 Needs   CAP_SYS_ADMIN; mount_setattr(2) is Linux 5.12, before that see options.py
 

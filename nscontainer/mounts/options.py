@@ -85,7 +85,8 @@ _RECURSIVE: Final = _recursive_table()
 _TRAVELS: Final = {
     prefix + word: int(flag | recursive)
     for prefix, recursive in (("", MS(0)), ("r", MS.REC))
-    for word, flag in (("private", MS.PRIVATE), ("shared", MS.SHARED), ("slave", MS.SLAVE), ("unbindable", MS.UNBINDABLE))
+    for word, flag in (("private", MS.PRIVATE), ("shared", MS.SHARED), ("slave", MS.SLAVE),
+                       ("unbindable", MS.UNBINDABLE))
 }
 
 
@@ -210,6 +211,8 @@ def propagate(mount_fd: int, flags: int) -> None:
 # What fstatfs(2) says of a mount, as the flags of mount(2): the same bits up to NOEXEC.
 _SHOWN = ((int(ST.NOATIME), int(MS.NOATIME)), (int(ST.NODIRATIME), int(MS.NODIRATIME)),
           (int(ST.RELATIME), int(MS.RELATIME)), (int(ST.NOSYMFOLLOW), int(MS.NOSYMFOLLOW)))
+_ATIMES = {0: int(MS.RELATIME), int(MOUNT_ATTR.NOATIME): int(MS.NOATIME),
+           int(MOUNT_ATTR.STRICTATIME): int(MS.STRICTATIME)}
 _BITS = ((int(MOUNT_ATTR.NODIRATIME), _NODIRATIME), (int(MOUNT_ATTR.NOSYMFOLLOW), _NOSYMFOLLOW))
 
 
@@ -240,8 +243,7 @@ def _remount_one(mount_fd: int, set: int, clear: int) -> None:
         flags = flags & ~flag if clear & bit else flags
         flags = flags | flag if set & bit else flags
     if clear & _ATIME:
-        flags &= ~(MS.NOATIME | MS.RELATIME | MS.STRICTATIME)
-        flags |= {MOUNT_ATTR.NOATIME: MS.NOATIME, MOUNT_ATTR.STRICTATIME: MS.STRICTATIME}.get(set & _ATIME, MS.RELATIME)
+        flags = flags & ~_ANY_ATIME | _ATIMES[set & _ATIME]
     elif not has & (ST.NOATIME | ST.RELATIME):
         flags |= MS.STRICTATIME  # neither is shown: that is what it means
     try:

@@ -6,8 +6,8 @@ Read    the kernel's filesystems/overlayfs.rst, tmpfs(5), mount_namespaces(7) on
 Needs   CAP_SYS_ADMIN; in a user namespace Linux 5.11, and 6.6 to delete a directory and make it anew (tmpfs has had
         the attributes that takes since then)
 
-An overlay is about one file system, and a root such as / has others mounted below it. Each of those gets an overlay of its
-own at the same place, with the attributes the mount had. What the kernel or the running host makes up (proc, sysfs,
+An overlay is about one file system, and a root such as / has others mounted below it. Each of those gets an overlay of
+its own at the same place, with the attributes the mount had. What the kernel or the running host makes up (proc, sysfs,
 /dev, /run …) is left out: its place is an empty directory, or what the disk has below. A file that is mounted on
 a file, and a file system that cannot be a lower layer (vfat), are shown read-only.
 

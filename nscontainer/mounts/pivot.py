@@ -4,8 +4,8 @@ Lesson  chroot(2) changes where a process begins to look; pivot_root(2) changes 
 Read    pivot_root(2), chroot(2), mount_namespaces(7), umount2(2)
 Needs   CAP_SYS_ADMIN; a root that is a mount, whose parent is not shared (rootfs.py sees to both)
 
-``pivot_root(".", ".")`` puts the old root on top of the new one, where it is taken off at once: no directory is needed to
-put it in, so the root file system may be read-only, and config.pivot_dir has nothing to do.
+``pivot_root(".", ".")`` puts the old root on top of the new one, where it is taken off at once: no directory is needed
+to put it in, so the root file system may be read-only, and config.pivot_dir has nothing to do.
 """
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["enter"]
 
 _DETACH = int(MNT.DETACH)
-_REC, _SHARED, _UNBINDABLE = int(MS.REC), int(MS.SHARED), int(MS.UNBINDABLE)
+_SHARED, _UNBINDABLE = int(MS.SHARED), int(MS.UNBINDABLE)
 _SLAVE, _SLAVES = int(MS.SLAVE), int(MS.SLAVE | MS.REC)
 _SAFE_ALREADY = (0, _SLAVES, int(MS.PRIVATE | MS.REC), int(MS.UNBINDABLE | MS.REC))
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
