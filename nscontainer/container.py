@@ -16,7 +16,7 @@ from .errors import (
     ContainerPaused,
     SyscallError,
 )
-from .handles import start_time
+from .handles import SIGKILL, start_time
 from .process import Streams
 from .security.capabilities import sets_of
 from .spawner import Birth
@@ -71,6 +71,9 @@ class Container:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             if self._init is not None:
+                if self._manager is not None and self.status() is Status.PAUSED:
+                    self._init.signal(SIGKILL)
+                    self._manager.freeze(False)  # version 1 delivers no signal before
                 self._init.kill()
             self.destroy()
 
@@ -131,7 +134,8 @@ class Container:
             except SyscallError as error:
                 if error.errno != ESRCH:
                     raise
-                raise ContainerNotRunning(f"container {self.id!r} is not running: its first process has ended") from None
+                raise ContainerNotRunning(
+                    f"container {self.id!r} is not running: its first process has ended") from None
 
     def pause(self) -> None:
         """Freeze all its processes."""
@@ -297,7 +301,8 @@ class Container:
             "cwd": process.cwd or "/", "stdio": [0, 1, 2], "extra": streams.extra,
             "console": 0 if streams.console is not None else None, "console_path": process.console_path,
             "capabilities": [sets.bounding, sets.effective, sets.permitted, sets.inheritable, sets.ambient],
-            "cgroups": list(range(given, given + len(entries))), "mount_maps": {}, "last_cap": last_cap(), "state": self._hook_state(0).to_json(),
+            "cgroups": list(range(given, given + len(entries))), "mount_maps": {}, "last_cap": last_cap(),
+            "state": self._hook_state(0).to_json(),
             "hooks": {**inside, "create_runtime": any(getattr(hook_lists, name) for name in OUTSIDE)},
         }
         return message, [*streams.give, *entries]
@@ -318,14 +323,14 @@ class Container:
             yield at
 
     def _raise_limits(self, pid: int) -> None:
-        """Raise the child's hard limits where the config wants more: only the host's root may, and the child may not be it."""
+        """Raise the child's hard limits where the config wants more: only root of the host may, and the child may be none."""
         for at, limit in enumerate(self._config.rlimits):
             soft, hard = prlimit(pid, limit.type)
             if limit.hard > hard:
                 try:
                     prlimit(pid, limit.type, (soft, limit.hard))
                 except SyscallError as error:
-                    error.hint = f"rlimits[{at}].hard is above the caller's own hard limit; CAP_SYS_RESOURCE may raise it"
+                    error.hint = f"rlimits[{at}].hard is above the caller's own hard limit; CAP_SYS_RESOURCE may raise"
                     raise
 
     def _run_hooks(self, kind: str, index: int | None, pid: int) -> None:

@@ -210,6 +210,8 @@ class SystemError_(ContainerError):
 class SyscallError(SystemError_, OSError):
     """The kernel refused: which call, on which path, with what, and which errno."""
 
+    _message = ""
+
     def __init__(self, call: str, number: int, path: object = None, **details: object) -> None:
         super().__init__()
         self.call, self.details = call, details
@@ -217,7 +219,7 @@ class SyscallError(SystemError_, OSError):
         # The words are put together only when somebody wants them: many an errno is expected, and handled.
 
     @property
-    def message(self) -> str:  # type: ignore[override]
+    def message(self) -> str:
         """What was attempted, on what, with what, and what came back."""
         if not self._message:
             number = self.errno or 0

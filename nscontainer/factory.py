@@ -28,7 +28,7 @@ _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 
 
 def valid_id(id: str, *, oci: bool = False) -> bool:
-    """Say whether *id* may name a container: 1 to 1024 letters, digits and underscores; OCI callers also use ``+.-``."""
+    """Say whether *id* may name a container: 1 to 1024 letters, digits and underscores; OCI callers also use ``+-.``"""
     if not isinstance(id, str) or not 1 <= len(id) <= 1024:
         return False
     return set(id) <= (_LETTERS | set("+.-")) and id not in (".", "..") if oci else set(id) <= _LETTERS

@@ -6,7 +6,7 @@ Read    pid_namespaces(7), pidfd_open(2), waitid(2), proc_pid_stat(5) on field 2
 """
 from __future__ import annotations
 
-from _thread import allocate_lock
+from _thread import RLock
 from errno import EBADF, ECHILD, EINVAL, ENOENT, ESRCH
 from time import monotonic
 
@@ -32,7 +32,7 @@ class _Handle:
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid, self._pidfd = pid, pidfd
-        self._lock = allocate_lock()
+        self._lock = RLock()  # a signal handler may ask about a process that its thread is just asking about
         self._inmates: list[Child] = []
 
     def keep(self, inmate: Child) -> None:
@@ -96,9 +96,11 @@ class Child(_Handle):
             ready = self._wait(timeout)
         finally:
             with self._lock:
-                self._polling -= 1
-                if ready and self._ended is None:
-                    self._ended = self._reap()
+                try:
+                    if ready and self._ended is None:
+                        self._ended = self._reap()
+                finally:
+                    self._polling -= 1  # not sooner: a signal handler that polls would close what we are looking at
                 if self._ended is not None and not self._polling:
                     self._close()
         return self._ended

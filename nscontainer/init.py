@@ -50,7 +50,7 @@ class Child:
 
     def __init__(self, link: int, message: Message, descriptors: list[int]) -> None:
         self.link = link
-        self.config = Config.unpack(message["config"])
+        self.config: Config = Config.unpack(message["config"])
         self.args: list[str] = message["args"]
         self.env: list[str] = message["env"]
         self.user: str = message["user"]
@@ -58,13 +58,13 @@ class Child:
         self.stdio = [descriptors[index] for index in message["stdio"]]
         self.console: int | None = None if message["console"] is None else descriptors[message["console"]]
         self.console_path: str | None = message["console_path"]
-        self.cgroups = [descriptors[index] for index in message["cgroups"]]
+        self.cgroups: list[int] = [descriptors[index] for index in message["cgroups"]]
         self.extra_files = [None if index is None else descriptors[index] for index in message["extra"]]
         self.mount_maps = {int(at): descriptors[index] for at, index in message["mount_maps"].items()}
         self.hooks: dict[str, list[Message | None]] = message["hooks"]
         self.state: Message = message["state"]
         self.last_cap: int = message["last_cap"]
-        self.capabilities = Sets(*message["capabilities"])
+        self.capabilities: Sets = Sets(*message["capabilities"])
         self.namespaces: dict[str, str] = {namespace.type: namespace.path for namespace in self.config.namespaces}
         self.home = "/"
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from .init import Child, Step
 
-__all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "adjust_oom_score", "become_root", "enter_cgroups", "name_host", "set_sysctls",
-           "start_session", "take_stdio", "write_proc"]
+__all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "adjust_oom_score", "become_root", "enter_cgroups", "name_host",
+           "set_sysctls", "start_session", "take_stdio", "write_proc"]
 
 # Descriptors of regular files keep their owner: they are the caller's own files. A pipe, a socket or a terminal is a
 # channel to us, and a program that is not root could not open it again through /dev/stderr.
@@ -160,8 +160,8 @@ def change_directory(child: Child) -> None:
     try:
         os.chdir(child.cwd)
     except OSError as error:
-        raise SetupError(f"chdir to {child.cwd!r}: {error.strerror}", errno=error.errno, filename=child.cwd, call="chdir",
-                         hint="the working directory must exist in the container") from None
+        raise SetupError(f"chdir to {child.cwd!r}: {error.strerror}", errno=error.errno, filename=child.cwd,
+                         call="chdir", hint="the working directory must exist in the container") from None
     try:
         inside = os.getcwd().startswith("/")
     except FileNotFoundError:
@@ -171,7 +171,7 @@ def change_directory(child: Child) -> None:
 
 
 def limit_resources(child: Child) -> None:
-    """Set the ceilings: setrlimit(2). Last, for a small one would hit the steps before; the caller has raised hard limits."""
+    """Set the ceilings: setrlimit(2). Last: a small one would hit the steps before. The caller raised hard limits."""
     for limit in child.config.rlimits:
         prlimit(0, limit.type, (limit.soft, limit.hard))
 
@@ -226,8 +226,8 @@ def execute(child: Child) -> NoReturn:
     if "/" in name:
         raise ProgramNotFound(f"exec: {name!r}: stat {name}: no such file or directory", errno=ENOENT, call="execve",
                               filename=name)
-    raise ProgramNotFound(f"exec: {name!r}: executable file not found in $PATH", errno=ENOENT, call="execve", filename=name,
-                          hint=f"PATH is {_value(environment, b'PATH')!r}")
+    raise ProgramNotFound(f"exec: {name!r}: executable file not found in $PATH", errno=ENOENT, call="execve",
+                          filename=name, hint=f"PATH is {_value(environment, b'PATH')!r}")
 
 
 def _environment(child: Child) -> list[bytes]:

@@ -115,9 +115,10 @@ class Popen:
         try:
             streams = {name: self._stream(name, wanted, theirs, bufsize)
                        for name, wanted in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr))}
+            words = [args] if isinstance(args, (str, bytes, os.PathLike)) else args
             self._process = Process(
-                [args] if isinstance(args, (str, bytes, os.PathLike)) else args, env=environment(rootfs, env, str(user)),
-                user=str(user), cwd=starting_directory(rootfs, cwd), extra_files=_numbered(pass_fds), **streams)
+                words, env=environment(rootfs, env, str(user)), user=str(user), cwd=starting_directory(rootfs, cwd),
+                extra_files=_numbered(pass_fds), **streams)
             container = Container(f"run_{os.getpid()}_{next(_numbers)}", config, _zygote, None)
             container.start(self._process)
         except BaseException:
@@ -134,10 +135,11 @@ class Popen:
         if wanted is None:  # inherited, as subprocess has it
             number = ("stdin", "stdout", "stderr").index(name)
             try:
-                os.fstat(number)
+                # Where the caller has closed it, the number may be a descriptor of ours by now: a pipe, a socket to
+                # the zygote. Those close on exec; a standard stream does not, or subprocess would not pass it either.
+                return number if os.get_inheritable(number) else DEVNULL
             except OSError:
-                return DEVNULL  # the caller has closed it
-            return number
+                return DEVNULL
         if not (isinstance(wanted, int) and wanted == PIPE):
             return wanted
         read, write = os.pipe()

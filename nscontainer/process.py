@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from time import monotonic
 
 from .config import Capabilities
 from .console import Console, new_console
@@ -46,7 +47,8 @@ class ExitState:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        how = "unknown" if self.returncode is None else f"signal={self.signal}" if self.signal else f"returncode={self.returncode}"
+        known = f"signal={self.signal}" if self.signal else f"returncode={self.returncode}"
+        how = "unknown" if self.returncode is None else known
         return f"ExitState(pid={self.pid}, {how})"
 
 
@@ -57,21 +59,28 @@ class Process:
     *env* — ``"NAME=value"`` strings; HOME is added when missing. *user* — ``""``, ``user``, ``uid``, ``user:group`` …,
     by the container's own files. *cwd* — where to start, ``/`` by default.
     *stdin*, *stdout*, *stderr* — None or DEVNULL: /dev/null; a descriptor; an object with ``fileno()``; PIPE: after the
-    start the attribute is the pipe's file object; bytes, for stdin; an object with ``read`` or ``write``: a thread copies;
-    STDOUT, for stderr.
+    start the attribute is the pipe's file object; bytes, for stdin; an object with ``read`` or ``write``: a thread
+    copies; STDOUT, for stderr.
     *extra_files* — descriptors or files that become 3, 4, … in the program, None to leave a number out; nothing else is
     passed on.
     *capabilities* — None: those of the container; else names, or Capabilities, for this process alone.
     """
 
-    def __init__(self, args: Sequence[str | bytes | os.PathLike[str]], env: Iterable[str] = (), user: str = "", cwd: str = "",
-                 stdin: Stream = None, stdout: Stream = None, stderr: Stream = None, extra_files: Iterable[Any] = (),
-                 capabilities: Iterable[str] | Capabilities | None = None) -> None:
+    def __init__(self, args: Sequence[str | bytes | os.PathLike[str]], env: Iterable[str] = (), user: str = "",
+                 cwd: str = "", stdin: Stream = None, stdout: Stream = None, stderr: Stream = None,
+                 extra_files: Iterable[Any] = (), capabilities: Iterable[str] | Capabilities | None = None) -> None:
+        if isinstance(args, (str, bytes)):  # its letters are strings too, and the first of them would be the program
+            raise ConfigInvalid("process.args", f"expected the program and its arguments as a list, got {args!r}")
         self.args = [os.fsdecode(arg) for arg in args]
         self.env, self.user, self.cwd = list(env), user, os.fspath(cwd)
-        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
+        # What was asked for; after the start, in the place of PIPE, its file object: no type checker sees which.
+        self.stdin: Any = stdin
+        self.stdout: Any = stdout
+        self.stderr: Any = stderr
         self.extra_files = list(extra_files)
-        self.capabilities = capabilities if capabilities is None or isinstance(capabilities, Capabilities) else tuple(capabilities)
+        if capabilities is not None and not isinstance(capabilities, Capabilities):
+            capabilities = tuple(capabilities)
+        self.capabilities = capabilities
         self.console: Console | None = None
         self.console_path: str | None = None
         self._child: Child | None = None
@@ -104,11 +113,12 @@ class Process:
 
         With *check*, an end other than exit status 0 raises ContainerError.
         """
+        deadline = None if timeout is None else monotonic() + timeout
         ended = self._started().poll(timeout)
         if ended is None:
             raise TimeoutError(f"{self!r} still runs after {timeout} seconds")
-        if self._streams is not None:
-            self._streams.join()
+        if self._streams is not None and not self._streams.join(deadline):
+            raise TimeoutError(f"{self!r} has ended, and after {timeout} seconds somebody still holds its streams open")
         state = _exit_state(ended)
         if check and state.returncode != 0:
             raise ContainerError(f"{self.args[0]!r} ended with {state}")
@@ -217,7 +227,8 @@ class Streams:
             return self.give[1]
         if reading and isinstance(wanted, (bytes, bytearray, memoryview)):
             return self._own(_in_memory(wanted))
-        if not isinstance(wanted, int) and not _has_descriptor(wanted) and hasattr(wanted, "read" if reading else "write"):
+        method = "read" if reading else "write"
+        if not isinstance(wanted, int) and not _has_descriptor(wanted) and hasattr(wanted, method):
             end = self._pipe(name, reading)
             self._copies.append((self._kept.pop(name), wanted, reading))
             return end
@@ -255,10 +266,11 @@ class Streams:
                     self._threads.append(copy)
             self._copies = []
 
-    def join(self) -> None:
-        """Wait until everything the process wrote has been copied."""
+    def join(self, deadline: float | None = None) -> bool:
+        """Wait until everything the process wrote has been copied; False when that is not so by *deadline*."""
         for copy in self._threads:
-            copy.join()
+            copy.join(None if deadline is None else max(0.0, deadline - monotonic()))
+        return not any(copy.is_alive() for copy in self._threads)
 
 
 def _has_descriptor(file: Any) -> bool:

@@ -129,7 +129,7 @@ class Birth:
             elif "helper" in message:
                 self._helper = _child(message["helper"], received)
             elif "error" in message:
-                failed = _failure(message["error"])  # it may be quicker than the zygote, and must be reaped none the less
+                failed = _failure(message["error"])  # it may be quicker than the zygote, and must be reaped
             else:
                 self._early.append(message)
         if failed is not None:
@@ -137,7 +137,7 @@ class Birth:
         return self.child
 
     def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Say something to the child, which need not be born yet. That it is gone the next hear() notices and explains."""
+        """Say something to the child, which need not be born yet. If it is gone, the next hear() explains why."""
         if self.child is None:
             self._told = (message, descriptors)
         try:
@@ -186,7 +186,8 @@ def _child(pid: int, received: list[int]) -> Child:
 
 def _failure(report: Message) -> SetupError:
     """Make the error that a child's report stands for."""
-    kind = {"ProgramNotFound": ProgramNotFound, "ProgramNotExecutable": ProgramNotExecutable}.get(report["kind"], SetupError)
+    kinds = {"ProgramNotFound": ProgramNotFound, "ProgramNotExecutable": ProgramNotExecutable}
+    kind = kinds.get(report["kind"], SetupError)
     message = report["message"] if kind is not SetupError else f"{report['step']}: {report['message']}"
     return kind(message, step=report["step"], call=report["call"], errno=report["errno"], filename=report["filename"],
                 hint=report["hint"], frames=sync.frames_from(report["frames"]))

@@ -96,7 +96,7 @@ def _announce(link: int, what: str, pid: int, pidfd: int) -> None:
         sync.send(link, {what: pid}, [pidfd])
     except SyscallError as error:
         if error.errno != EPIPE:  # the caller has given up on this one: it will find its link closed, and go
-            sync.send(link, {what: pid})  # descriptors cost memory, and are counted: but who is to wait for it must know it
+            sync.send(link, {what: pid})  # without a descriptor, of which there may be too many: it is to be waited for
     finally:
         close(pidfd)
 
@@ -139,7 +139,7 @@ def _become(link: int, new_user: bool) -> NoReturn:
         close_range(CONTROL + 1)
         message, descriptors = init.introduce(CONTROL, new_user)
         child = init.Child(CONTROL, message, descriptors)
-        for step, action, needed in _KINDS[message["kind"]]:
+        for step, action, needed in _KINDS[message["kind"]]:  # noqa: B007  the last one is what went wrong
             if needed is None or needed(child):
                 action(child)
         raise SetupError("the last step returned")

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from nscontainer import PIPE, STDOUT, Config, Container, ExitState, Factory, Process
+from nscontainer import PIPE, STDOUT, Config, Container, ExitState, Factory, IDMap, NamespaceType, Process
 from nscontainer.sys.mount import MS
 
 __all__ = ["ENVIRONMENT", "MOUNTS", "finish", "output_of", "run_in", "standard", "with_user_namespace"]
@@ -15,7 +15,8 @@ ENVIRONMENT = ["HOME=/root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr
 _SAFE = int(MS.NOEXEC | MS.NOSUID | MS.NODEV)
 MOUNTS: list[dict[str, Any]] = [
     {"source": "proc", "destination": "/proc", "device": "proc", "flags": _SAFE},
-    {"source": "tmpfs", "destination": "/dev", "device": "tmpfs", "flags": int(MS.NOSUID | MS.STRICTATIME), "data": "mode=755"},
+    {"source": "tmpfs", "destination": "/dev", "device": "tmpfs", "flags": int(MS.NOSUID | MS.STRICTATIME),
+     "data": "mode=755"},
     {"source": "devpts", "destination": "/dev/pts", "device": "devpts", "flags": int(MS.NOSUID | MS.NOEXEC),
      "data": "newinstance,ptmxmode=0666,mode=0620"},
     {"source": "shm", "destination": "/dev/shm", "device": "tmpfs", "flags": _SAFE, "data": "mode=1777,size=65536k"},
@@ -44,9 +45,9 @@ def standard(rootfs: str | Path, **changes: Any) -> Config:
 def with_user_namespace(rootfs: str | Path, uid: int = 0, gid: int = 0, size: int = 1, **changes: Any) -> Config:
     """Return the same in a user namespace whose ids from 0 on are the host's from *uid* and *gid* on."""
     config = standard(rootfs, **changes)
-    config.namespaces = [*config.namespaces, {"type": "NEWUSER", "path": ""}]
-    config.uid_mappings = [{"container_id": 0, "host_id": uid, "size": size}]
-    config.gid_mappings = [{"container_id": 0, "host_id": gid, "size": size}]
+    config.namespaces.add(NamespaceType.NEWUSER)
+    config.uid_mappings = (IDMap(container_id=0, host_id=uid, size=size),)
+    config.gid_mappings = (IDMap(container_id=0, host_id=gid, size=size),)
     return config
 
 

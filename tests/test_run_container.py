@@ -5,6 +5,7 @@ import os
 import signal
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from nscontainer import (
     SetupError,
     Status,
 )
+from nscontainer.config import Command, HookState
 from nscontainer.sys.mount import MS
 
 pytestmark = pytest.mark.needs("root", "busybox")
@@ -33,7 +35,8 @@ def _link(kind: str, pid: int | str = "self") -> str:
 
 
 def _sharing(kind: str, *without: str) -> list[dict[str, str]]:
-    return [{"type": other, "path": ""} for other in ("NEWNS", "NEWUTS", "NEWIPC", "NEWPID", "NEWNET") if other not in without]
+    return [{"type": other, "path": ""} for other in ("NEWNS", "NEWUTS", "NEWIPC", "NEWPID", "NEWNET")
+            if other not in without]
 
 
 def test_the_program_is_process_one_and_sees_only_its_own(factory: Factory, busybox_template: Path) -> None:
@@ -47,7 +50,8 @@ def test_the_same_in_a_user_namespace(factory: Factory, busybox_template: Path) 
     assert [line.split() for line in lines[1:]] == [["1", "root", "ps"]]
 
 
-def test_root_of_a_user_namespace_is_another_on_the_host(factory: Factory, busybox_template: Path, container_id: Any) -> None:
+def test_root_of_a_user_namespace_is_another_on_the_host(factory: Factory, busybox_template: Path,
+                                                         container_id: Any) -> None:
     container = factory.create(container_id(), with_user_namespace(busybox_template, 100000, 200000, 65536))
     with container:
         process = Process(["sh", "-c", "id -u; id -g; cat"], env=ENVIRONMENT, stdin=PIPE, stdout=PIPE)
@@ -74,7 +78,8 @@ def test_the_host_s_pid_namespace_is_shared_when_none_is_listed(factory: Factory
 
 
 @pytest.mark.parametrize("kind, file", [("NEWIPC", "ipc"), ("NEWUTS", "uts"), ("NEWNET", "net"), ("NEWPID", "pid")])
-def test_a_namespace_is_joined_by_its_path(factory: Factory, busybox_template: Path, container_id: Any, kind: str, file: str) -> None:
+def test_a_namespace_is_joined_by_its_path(factory: Factory, busybox_template: Path, container_id: Any, kind: str,
+                                           file: str) -> None:
     with factory.create(container_id(), standard(busybox_template)) as first:
         sleeper = Process(["sleep", "100"], env=ENVIRONMENT)
         first.start(sleeper)
@@ -93,7 +98,8 @@ def test_a_user_namespace_is_joined_by_its_path(factory: Factory, busybox_templa
         config = standard(busybox_template, namespaces=[
             *[{"type": other, "path": ""} for other in ("NEWNS", "NEWUTS", "NEWPID")],
             *[{"type": kind, "path": f"/proc/{sleeper.pid}/ns/{file}"} for kind, file in kinds.items()]])
-        seen = output_of(factory, config, "sh", "-c", "id -u; for n in user net ipc; do readlink /proc/self/ns/$n; done")
+        script = "id -u; for n in user net ipc; do readlink /proc/self/ns/$n; done"
+        seen = output_of(factory, config, "sh", "-c", script)
         assert seen.split() == ["0", *[_link(file, sleeper.pid) for file in kinds.values()]]
 
 
@@ -106,7 +112,8 @@ def test_a_new_cgroup_namespace(factory: Factory, busybox_template: Path) -> Non
 def test_a_new_time_namespace_has_clocks_of_its_own(factory: Factory, busybox_template: Path) -> None:
     config = standard(busybox_template, namespaces=[*_sharing(""), {"type": "NEWTIME", "path": ""}],
                       time_offsets={"boottime": {"secs": 1_000_000, "nanosecs": 0}})
-    ahead = float(output_of(factory, config, "cat", "/proc/uptime").split()[0]) - float(Path("/proc/uptime").read_text().split()[0])
+    inside = output_of(factory, config, "cat", "/proc/uptime")
+    ahead = float(inside.split()[0]) - float(Path("/proc/uptime").read_text().split()[0])
     assert 999_990 < ahead < 1_000_010
 
 
@@ -120,9 +127,9 @@ def test_a_further_start_enters_the_container(factory: Factory, busybox_template
                                                  oom_score_adj=200)) as container:
         first = Process(["sleep", "100"], env=ENVIRONMENT)
         container.start(first)
-        second = Process(["sh", "-c", "readlink /proc/self/ns/pid; ps | wc -l; ulimit -n; cat /proc/self/oom_score_adj; "
-                                      "hostname; cat"],
-                         env=ENVIRONMENT, stdin=PIPE, stdout=PIPE)
+        script = ("readlink /proc/self/ns/pid; ps | wc -l; ulimit -n; cat /proc/self/oom_score_adj; "
+                  "hostname; cat")
+        second = Process(["sh", "-c", script], env=ENVIRONMENT, stdin=PIPE, stdout=PIPE)
         container.start(second)
         lines = [second.stdout.readline().decode().strip() for _ in range(5)]
         assert lines == [_link("pid", first.pid), "5", "1025", "200", "integration"]
@@ -132,7 +139,8 @@ def test_a_further_start_enters_the_container(factory: Factory, busybox_template
         assert container.status() is Status.RUNNING
 
 
-def test_a_further_start_enters_a_container_with_a_user_namespace(factory: Factory, busybox_template: Path, container_id: Any) -> None:
+def test_a_further_start_enters_a_container_with_a_user_namespace(factory: Factory, busybox_template: Path,
+                                                                  container_id: Any) -> None:
     with factory.create(container_id(), with_user_namespace(busybox_template, 100000, 100000, 65536)) as container:
         first = Process(["sleep", "100"], env=ENVIRONMENT)
         container.start(first)
@@ -141,19 +149,21 @@ def test_a_further_start_enters_a_container_with_a_user_namespace(factory: Facto
         assert text.split()[:2] == ["0", _link("user", first.pid)]
 
 
-def test_home_is_added_and_the_last_of_two_values_wins(factory: Factory, busybox_template: Path, container_id: Any) -> None:
+def test_home_is_added_and_the_last_of_two_values_wins(factory: Factory, busybox_template: Path,
+                                                       container_id: Any) -> None:
     text = output_of(factory, standard(busybox_template), "env", env=["PATH=/bin", "FOO=1", "FOO=BAR"])
     assert sorted(text.split()) == ["FOO=BAR", "HOME=/root", "PATH=/bin"]
 
 
-def test_a_process_may_have_capabilities_of_its_own(factory: Factory, busybox_template: Path, container_id: Any) -> None:
+def test_a_process_may_have_capabilities_of_its_own(factory: Factory, busybox_template: Path,
+                                                    container_id: Any) -> None:
     with factory.create(container_id(), standard(busybox_template)) as container:
         container.start(Process(["sleep", "100"], env=ENVIRONMENT))
         script = "grep Cap /proc/self/status"
         ours, _ = run_in(container, "sh", "-c", script)
         theirs, _ = run_in(container, "sh", "-c", script, capabilities=["CAP_NET_ADMIN"])
         sets = dict(line.split(":\t") for line in ours.splitlines())
-        assert int(sets["CapEff"], 16) == int(sets["CapPrm"], 16) == int(sets["CapBnd"], 16) == 0xA80425FB & ~(1 << 31) | 1 << 31
+        assert [int(sets[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")] == [0xA80425FB] * 3
         assert int(sets["CapInh"], 16) == int(sets["CapAmb"], 16) == 0
         sets = dict(line.split(":\t") for line in theirs.splitlines())
         assert int(sets["CapEff"], 16) == 1 << 12
@@ -165,10 +175,11 @@ def test_additional_groups(factory: Factory, busybox_template: Path) -> None:
     assert set(text.split()) == {"0", "50", "1234"}
 
 
-@pytest.mark.parametrize("user, seen", [("", "0 0"), ("user", "1000 1000"), ("1000", "1000 1000"), ("user:staff", "1000 50"),
-                                        ("1000:7", "1000 7"), ("4711", "4711 0")])
+@pytest.mark.parametrize("user, seen", [("", "0 0"), ("user", "1000 1000"), ("1000", "1000 1000"),
+                                        ("user:staff", "1000 50"), ("1000:7", "1000 7"), ("4711", "4711 0")])
 def test_the_user_is_looked_up_in_the_container(factory: Factory, busybox_template: Path, user: str, seen: str) -> None:
-    assert output_of(factory, standard(busybox_template), "sh", "-c", "echo $(id -u) $(id -g)", user=user).strip() == seen
+    text = output_of(factory, standard(busybox_template), "sh", "-c", "echo $(id -u) $(id -g)", user=user)
+    assert text.strip() == seen
 
 
 def test_a_user_without_groups_gets_none_of_the_caller_s(factory: Factory, busybox_template: Path) -> None:
@@ -176,7 +187,8 @@ def test_a_user_without_groups_gets_none_of_the_caller_s(factory: Factory, busyb
 
 
 def test_an_ordinary_user_may_write_to_its_own_streams(factory: Factory, busybox_template: Path) -> None:
-    assert output_of(factory, standard(busybox_template), "sh", "-c", "echo seen > /dev/stdout", user="user") == "seen\n"
+    text = output_of(factory, standard(busybox_template), "sh", "-c", "echo seen > /dev/stdout", user="user")
+    assert text == "seen\n"
 
 
 def test_state_names_the_namespaces(factory: Factory, busybox_template: Path, container_id: Any) -> None:
@@ -215,7 +227,8 @@ def test_sixty_extra_files_arrive_in_order(factory: Factory, busybox_template: P
         os.pwrite(fd, f"{number} ".encode(), 0)
     try:
         script = "i=3; while [ $i -lt 63 ]; do cat /proc/self/fd/$i; i=$((i+1)); done"
-        assert output_of(factory, standard(busybox_template), "sh", "-c", script, extra_files=files).split() == [str(n) for n in range(60)]
+        text = output_of(factory, standard(busybox_template), "sh", "-c", script, extra_files=files)
+        assert text.split() == [str(n) for n in range(60)]
     finally:
         for fd in files:
             os.close(fd)
@@ -234,7 +247,8 @@ def test_mount_commands_run_before_and_after(factory: Factory, busybox_rootfs: P
 def test_kernel_parameters_are_set(factory: Factory, busybox_template: Path) -> None:
     config = standard(busybox_template, sysctl={"kernel.shmmni": "8192", "net.ipv4.ip_forward": "1"})
     before = Path("/proc/sys/kernel/shmmni").read_text()
-    assert output_of(factory, config, "cat", "/proc/sys/kernel/shmmni", "/proc/sys/net/ipv4/ip_forward").split() == ["8192", "1"]
+    text = output_of(factory, config, "cat", "/proc/sys/kernel/shmmni", "/proc/sys/net/ipv4/ip_forward")
+    assert text.split() == ["8192", "1"]
     assert Path("/proc/sys/kernel/shmmni").read_text() == before
 
 
@@ -251,29 +265,36 @@ def test_cgroups_are_seen(factory: Factory, busybox_template: Path, flags: MS, w
 
 
 def test_the_out_of_memory_score(factory: Factory, busybox_template: Path) -> None:
-    assert output_of(factory, standard(busybox_template, oom_score_adj=200), "cat", "/proc/self/oom_score_adj").strip() == "200"
+    config = standard(busybox_template, oom_score_adj=200)
+    assert output_of(factory, config, "cat", "/proc/self/oom_score_adj").strip() == "200"
 
 
 def test_hooks_run_in_order_at_their_moments(factory: Factory, busybox_rootfs: Path, container_id: Any) -> None:
     order: list[str] = []
+
+    def note(kind: str) -> Callable[[HookState], None]:
+        return lambda state: order.append(f"{kind} {state.pid > 0}")
+
     config = standard(busybox_rootfs)
     for kind in ("prestart", "create_runtime", "create_container", "start_container", "poststart", "poststop"):
-        setattr(config.hooks, kind, [FunctionHook(lambda state, kind=kind: order.append(f"{kind} {state.pid > 0}"))])
-    config.hooks.prestart = [FunctionHook(lambda state: Path(state.root, "made").write_text(state.id)), *config.hooks.prestart]
-    config.hooks.poststop = [FunctionHook(lambda state: Path(state.root, "made").unlink()), *config.hooks.poststop]
+        setattr(config.hooks, kind, (FunctionHook(note(kind)),))
+    make = FunctionHook(lambda state: Path(state.root, "made").write_text(state.id))
+    config.hooks.prestart = (make, *config.hooks.prestart)
+    config.hooks.poststop = (FunctionHook(lambda state: Path(state.root, "made").unlink()), *config.hooks.poststop)
     id = container_id()
     container = factory.create(id, config)
     text, ended = run_in(container, "cat", "/made")
     assert (text, ended.returncode) == (id, 0)
     container.destroy()
     assert not (busybox_rootfs / "made").exists()
-    assert order == ["prestart True", "create_runtime True", "create_container True", "start_container True", "poststart True",
-                     "poststop False"]
+    assert order == ["prestart True", "create_runtime True", "create_container True", "start_container True",
+                     "poststart True", "poststop False"]
 
 
 def test_a_hook_of_the_container_may_be_a_command(factory: Factory, busybox_rootfs: Path) -> None:
     config = standard(busybox_rootfs)
-    config.hooks.start_container = [CommandHook(command={"path": "/bin/sh", "args": ["sh", "-c", "/bin/cat > /tmp/state"]})]
+    command = Command(path="/bin/sh", args=("sh", "-c", "/bin/cat > /tmp/state"))
+    config.hooks.start_container = (CommandHook(command=command),)
     text = output_of(factory, config, "cat", "/tmp/state")
     assert '"pid":1' in text.replace(" ", "")
 
@@ -288,7 +309,7 @@ def test_a_hook_that_fails_ends_the_container(factory: Factory, busybox_template
         raise RuntimeError("no")
 
     config = standard(busybox_template)
-    setattr(config.hooks, kind, [FunctionHook(fail)])
+    setattr(config.hooks, kind, (FunctionHook(fail),))
     container = factory.create(container_id(), config)
     process = Process(["sleep", "100"], env=ENVIRONMENT)
     with pytest.raises(RuntimeError, match="no"):
@@ -297,9 +318,10 @@ def test_a_hook_that_fails_ends_the_container(factory: Factory, busybox_template
     container.destroy()
 
 
-def test_a_command_hook_that_takes_too_long_is_killed(factory: Factory, busybox_template: Path, container_id: Any) -> None:
+def test_a_command_hook_that_takes_too_long_is_killed(factory: Factory, busybox_template: Path,
+                                                      container_id: Any) -> None:
     config = standard(busybox_template)
-    config.hooks.prestart = [CommandHook(command={"path": "/bin/sleep", "args": ["sleep", "100"]}, timeout=0.2)]
+    config.hooks.prestart = (CommandHook(command=Command(path="/bin/sleep", args=("sleep", "100")), timeout=0.2),)
     container = factory.create(container_id(), config)
     before = time.monotonic()
     with pytest.raises(ContainerError, match="0.2"):
@@ -310,7 +332,8 @@ def test_a_command_hook_that_takes_too_long_is_killed(factory: Factory, busybox_
 
 @pytest.mark.parametrize("propagation, in_container", [(MS.SLAVE | MS.REC, True), (MS.PRIVATE | MS.REC, False)])
 def test_a_mount_of_the_host_appears_inside_as_the_propagation_says(
-        in_child: Any, busybox_template: Path, tmp_path: Path, container_id: Any, propagation: MS, in_container: bool) -> None:
+        in_child: Any, busybox_template: Path, tmp_path: Path, container_id: Any, propagation: MS,
+        in_container: bool) -> None:
     def mount_later() -> list[str]:
         from nscontainer.sys.clone import CLONE, unshare
         from nscontainer.sys.mount import mount, umount2
@@ -325,7 +348,8 @@ def test_a_mount_of_the_host_appears_inside_as_the_propagation_says(
         with Factory(tmp_path / "state") as factory:
             container = factory.create(container_id(), standard(busybox_template, rootPropagation=int(propagation),
                                                                 mounts=[*MOUNTS, bind]))
-            process = Process(["sh", "-c", "echo ready; read go; ls /mnt/later"], env=ENVIRONMENT, stdin=PIPE, stdout=PIPE)
+            process = Process(["sh", "-c", "echo ready; read go; ls /mnt/later"], env=ENVIRONMENT, stdin=PIPE,
+                              stdout=PIPE)
             container.start(process)
             process.stdout.readline()
             mount("later", str(shared / "later"), "tmpfs")
@@ -339,7 +363,8 @@ def test_a_mount_of_the_host_appears_inside_as_the_propagation_says(
     assert in_child(mount_later) == (["seen"] if in_container else [])
 
 
-def test_an_unknown_program_is_said_42_times(factory: Factory, busybox_template: Path, container_id: Any, leaves_nothing: Any) -> None:
+def test_an_unknown_program_is_said_42_times(factory: Factory, busybox_template: Path, container_id: Any,
+                                             leaves_nothing: Any) -> None:
     with factory.create(container_id(), standard(busybox_template)) as container:
         container.start(Process(["sleep", "100"], env=ENVIRONMENT))
         leaves_nothing.start_over()
@@ -351,7 +376,8 @@ def test_an_unknown_program_is_said_42_times(factory: Factory, busybox_template:
 
 def test_a_console_is_the_terminal_of_the_program(factory: Factory, busybox_template: Path, container_id: Any) -> None:
     container = factory.create(container_id(), standard(busybox_template))
-    process = Process(["sh", "-c", "tty; stty size; test -t 0 && ls -l /dev/console && echo on /dev/tty > /dev/tty"], env=ENVIRONMENT)
+    script = "tty; stty size; test -t 0 && ls -l /dev/console && echo on /dev/tty > /dev/tty"
+    process = Process(["sh", "-c", script], env=ENVIRONMENT)
     console = process.new_console()
     console.resize(40, 100)
     container.start(process)
@@ -396,7 +422,8 @@ def test_death_by_a_signal_is_told_apart(factory: Factory, busybox_template: Pat
         assert (ended.returncode, ended.signal, ended.exit_status) == (-9, 9, 137)
 
 
-def test_a_container_can_be_started_again_after_its_end(factory: Factory, busybox_template: Path, container_id: Any) -> None:
+def test_a_container_can_be_started_again_after_its_end(factory: Factory, busybox_template: Path,
+                                                        container_id: Any) -> None:
     container = factory.create(container_id(), standard(busybox_template))
     assert [run_in(container, "echo", str(n))[0] for n in range(3)] == ["0\n", "1\n", "2\n"]
     container.destroy()
@@ -405,7 +432,8 @@ def test_a_container_can_be_started_again_after_its_end(factory: Factory, busybo
 
 
 def test_the_root_may_be_read_only(factory: Factory, busybox_template: Path) -> None:
-    text = output_of(factory, standard(busybox_template, readonlyfs=True), "sh", "-c", "touch /x 2>&1 || touch /dev/shm/y && echo fine")
+    config = standard(busybox_template, readonlyfs=True)
+    text = output_of(factory, config, "sh", "-c", "touch /x 2>&1 || touch /dev/shm/y && echo fine")
     assert "Read-only file system" in text and "fine" in text
     assert not (busybox_template / "x").exists()
 
@@ -413,39 +441,46 @@ def test_the_root_may_be_read_only(factory: Factory, busybox_template: Path) -> 
 def test_masked_and_read_only_paths(factory: Factory, busybox_rootfs: Path) -> None:
     (busybox_rootfs / "secret").mkdir()
     (busybox_rootfs / "secret/file").write_text("hidden")
-    config = standard(busybox_rootfs, mask_paths=["/secret", "/etc/hostname", "/nowhere"], readonly_paths=["/tmp", "/proc/sys", "/none"])
-    script = "ls /secret; cat /etc/hostname; touch /tmp/x; touch /secret/y; echo 1 > /proc/sys/vm/swappiness; ls -l /etc/hostname"
+    config = standard(busybox_rootfs, mask_paths=["/secret", "/etc/hostname", "/nowhere"],
+                      readonly_paths=["/tmp", "/proc/sys", "/none"])
+    script = ("ls /secret; cat /etc/hostname; touch /tmp/x; touch /secret/y; echo 1 > /proc/sys/vm/swappiness; "
+              "ls -l /etc/hostname")
     container_text = output_of(factory, config, "sh", "-c", script + " 2>&1; true")
     assert "hidden" not in container_text and "busybox\n" not in container_text
     assert container_text.count("Read-only file system") == 3
 
 
 def test_without_pivot_root(factory: Factory, busybox_template: Path) -> None:
-    text = output_of(factory, standard(busybox_template, no_pivot_root=True), "sh", "-c", "ls -d /proc/1 /bin; cd ..; pwd; ls /")
+    config = standard(busybox_template, no_pivot_root=True)
+    text = output_of(factory, config, "sh", "-c", "ls -d /proc/1 /bin; cd ..; pwd; ls /")
     assert "/proc/1" in text and "usr" in text
 
 
 def test_names_of_the_host(factory: Factory, busybox_template: Path) -> None:
-    text = output_of(factory, standard(busybox_template, domainname="domain"), "sh", "-c", "hostname; cat /proc/sys/kernel/domainname")
+    config = standard(busybox_template, domainname="domain")
+    text = output_of(factory, config, "sh", "-c", "hostname; cat /proc/sys/kernel/domainname")
     assert text.split() == ["integration", "domain"]
     assert os.uname().nodename != "integration"
 
 
 def test_the_mask_and_the_working_directory(factory: Factory, busybox_template: Path) -> None:
-    assert output_of(factory, standard(busybox_template), "sh", "-c", "umask; pwd", cwd="/home/user").split() == ["0022", "/home/user"]
-    assert output_of(factory, standard(busybox_template, umask=0o077), "sh", "-c", "umask; pwd").split() == ["0077", "/"]
+    look = ("sh", "-c", "umask; pwd")
+    text = output_of(factory, standard(busybox_template), *look, cwd="/home/user")
+    assert text.split() == ["0022", "/home/user"]
+    assert output_of(factory, standard(busybox_template, umask=0o077), *look).split() == ["0077", "/"]
 
 
 def test_no_new_privileges(factory: Factory, busybox_template: Path) -> None:
     for wanted in (False, True):
-        text = output_of(factory, standard(busybox_template, no_new_privileges=wanted), "grep", "NoNewPrivs", "/proc/self/status")
+        config = standard(busybox_template, no_new_privileges=wanted)
+        text = output_of(factory, config, "grep", "NoNewPrivs", "/proc/self/status")
         assert text.split() == ["NoNewPrivs:", str(int(wanted))]
 
 
 def test_devices_are_made(factory: Factory, busybox_template: Path) -> None:
     text = output_of(factory, standard(busybox_template), "sh", "-c",
-                     "for d in null zero full random urandom tty; do stat -c '%n %t:%T %a' /dev/$d; done; ls -l /dev | grep -e '->'; "
-                     "echo x > /dev/null; head -c 3 /dev/zero | wc -c")
+                     "for d in null zero full random urandom tty; do stat -c '%n %t:%T %a' /dev/$d; done; "
+                     "ls -l /dev | grep -e '->'; echo x > /dev/null; head -c 3 /dev/zero | wc -c")
     assert "/dev/null 1:3 666" in text and "/dev/tty 5:0 666" in text
     assert "ptmx -> pts/ptmx" in text and "fd -> /proc/self/fd" in text and text.strip().endswith("3")
 
@@ -468,21 +503,24 @@ def test_an_id_mapped_mount_shows_other_owners(factory: Factory, busybox_templat
 
 def test_an_ephemeral_root_forgets_what_was_written(factory: Factory, busybox_rootfs: Path) -> None:
     config = standard(busybox_rootfs, ephemeral=True)
-    assert output_of(factory, config, "sh", "-c", "echo new > /etc/hostname; rm -r /home; cat /etc/hostname; ls /").split()[0] == "new"
+    text = output_of(factory, config, "sh", "-c", "echo new > /etc/hostname; rm -r /home; cat /etc/hostname; ls /")
+    assert text.split()[0] == "new"
     assert (busybox_rootfs / "etc/hostname").read_text() == "busybox\n" and (busybox_rootfs / "home/user").is_dir()
 
 
 @pytest.mark.needs("debian")
 def test_a_debian_root(factory: Factory, debian_rootfs: Path) -> None:
     config = standard(debian_rootfs, ephemeral=True)
-    text = output_of(factory, config, "bash", "-c", "dpkg --version | head -1; cat /etc/debian_version; id; touch /new; ls /new")
+    script = "dpkg --version | head -1; cat /etc/debian_version; id; touch /new; ls /new"
+    text = output_of(factory, config, "bash", "-c", script)
     assert "Debian" in text and "uid=0(root)" in text and "/new" in text
     assert not (debian_rootfs / "new").exists()
 
 
 def test_a_bind_mount_and_its_flags(factory: Factory, busybox_template: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("from the host\n")
-    mounts = [{"source": str(tmp_path), "destination": "/mnt/deep/er", "device": "bind", "flags": int(MS.BIND | MS.RDONLY | MS.NOSUID)},
+    mounts = [{"source": str(tmp_path), "destination": "/mnt/deep/er", "device": "bind",
+               "flags": int(MS.BIND | MS.RDONLY | MS.NOSUID)},
               {"source": str(tmp_path / "file"), "destination": "/etc/hosts", "device": "bind", "flags": int(MS.BIND)}]
     text = output_of(factory, standard(busybox_template, ephemeral=True, mounts=[*MOUNTS, *mounts]), "sh", "-c",
                      "cat /mnt/deep/er/file /etc/hosts; touch /mnt/deep/er/x 2>&1; grep /mnt/deep /proc/self/mountinfo")
@@ -505,7 +543,8 @@ def test_pausing(factory: Factory, busybox_template: Path, container_id: Any) ->
         assert finish(process)[1].returncode == 0
 
 
-def test_without_a_cgroup_pausing_says_what_is_missing(factory: Factory, busybox_template: Path, container_id: Any) -> None:
+def test_without_a_cgroup_pausing_says_what_is_missing(factory: Factory, busybox_template: Path,
+                                                       container_id: Any) -> None:
     with factory.create(container_id(), standard(busybox_template)) as container:
         container.start(Process(["sleep", "100"], env=ENVIRONMENT))
         with pytest.raises(ContainerError, match="has no cgroup.*config.cgroups"):
@@ -513,20 +552,24 @@ def test_without_a_cgroup_pausing_says_what_is_missing(factory: Factory, busybox
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_ten_megabytes_through_each_stream(factory: Factory, busybox_template: Path, container_id: Any, stream: str) -> None:
+def test_ten_megabytes_through_each_stream(factory: Factory, busybox_template: Path, container_id: Any,
+                                           stream: str) -> None:
     import io
 
     data = os.urandom(10 << 20)
     sink = io.BytesIO()
     container = factory.create(container_id(), standard(busybox_template))
-    process = Process(["sh", "-c", f"cat {'>&2' if stream == 'stderr' else ''}"], env=ENVIRONMENT, stdin=data, **{stream: sink})
+    to_stderr = stream == "stderr"
+    process = Process(["sh", "-c", "cat >&2" if to_stderr else "cat"], env=ENVIRONMENT, stdin=data,
+                      stdout=None if to_stderr else sink, stderr=sink if to_stderr else None)
     container.start(process)
     assert process.wait(30).returncode == 0
     assert sink.getvalue() == data
     container.destroy()
 
 
-def test_ten_megabytes_from_a_stream_without_a_descriptor(factory: Factory, busybox_template: Path, container_id: Any) -> None:
+def test_ten_megabytes_from_a_stream_without_a_descriptor(factory: Factory, busybox_template: Path,
+                                                          container_id: Any) -> None:
     import io
 
     data = os.urandom(10 << 20)

@@ -49,7 +49,7 @@ def test_two_hundred_at_once_leave_nothing(factory: Factory, busybox_template: P
         running.append((container, process))
     assert len(os.listdir("/proc/self/fd")) - before <= 200, "one descriptor each"
     assert all(container.status() is Status.RUNNING for container, _ in running)
-    for container, process in running:
+    for _, process in running:
         process.signal(signal.SIGKILL)
     for container, process in running:
         assert process.wait(30).signal == signal.SIGKILL
@@ -83,8 +83,8 @@ stop = True
 print("done")
 """
     here = Path(__file__).resolve().parent
-    ran = subprocess.run([sys.executable, "-c", script, str(here.parent), str(here), str(scratch / "busy"), str(busybox_template)],
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=170)
+    arguments = [str(path) for path in (here.parent, here, scratch / "busy", busybox_template)]
+    ran = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=170)
     assert ran.stdout == "done\n", ran.stderr
 
 
@@ -95,11 +95,13 @@ def test_eight_threads_start_at_once(factory: Factory, busybox_template: Path, l
         assert set(pool.map(lambda number: _once(factory, f"thread_{number}", busybox_template), range(80))) == {0}
 
 
-def test_one_container_may_be_used_from_many_threads(factory: Factory, busybox_template: Path, container_id: Any) -> None:
+def test_one_container_may_be_used_from_many_threads(factory: Factory, busybox_template: Path,
+                                                     container_id: Any) -> None:
     with factory.create(container_id(), standard(busybox_template)) as container:
         container.start(Process(["sleep", "1000"], env=ENVIRONMENT))
         with ThreadPoolExecutor(8) as pool:
-            assert set(pool.map(lambda n: run_in(container, "echo", str(n))[0], range(40))) == {f"{n}\n" for n in range(40)}
+            said = set(pool.map(lambda n: run_in(container, "echo", str(n))[0], range(40)))
+            assert said == {f"{n}\n" for n in range(40)}
         assert container.status() is Status.RUNNING
 
 
@@ -130,7 +132,8 @@ time.sleep(1000)
 
 def _owner(root: Path, rootfs: Path, death_signal: int) -> tuple[subprocess.Popen[str], int, int]:
     here = Path(__file__).resolve().parent
-    owner = subprocess.Popen([sys.executable, "-c", _OWNER, str(here.parent), str(here), str(root), str(rootfs), str(death_signal)],
+    arguments = [str(argument) for argument in (here.parent, here, root, rootfs, death_signal)]
+    owner = subprocess.Popen([sys.executable, "-c", _OWNER, *arguments],
                              stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert owner.stdout is not None
     zygote, init = map(int, owner.stdout.readline().split())
@@ -158,6 +161,7 @@ def test_a_zygote_dies_with_its_owner_even_when_a_fork_lives_on(scratch: Path, b
         assert _gone(init), "the container was to die with its parent"
     finally:
         os.killpg(owner.pid, signal.SIGKILL)
+        assert owner.stdout is not None
         owner.stdout.close()
 
 
@@ -181,10 +185,12 @@ def test_another_program_loads_signals_enters_and_destroys(scratch: Path, busybo
     finally:
         os.killpg(owner.pid, signal.SIGKILL)
         owner.wait()
+        assert owner.stdout is not None
         owner.stdout.close()
 
 
-def test_a_container_destroyed_by_another_program_says_so(factory: Factory, busybox_template: Path, container_id: Any) -> None:
+def test_a_container_destroyed_by_another_program_says_so(factory: Factory, busybox_template: Path,
+                                                          container_id: Any) -> None:
     id = container_id()
     container = factory.create(id, standard(busybox_template))
     Factory(factory.root).load  # noqa: B018  only the directory matters
@@ -204,7 +210,8 @@ def test_a_zygote_that_was_killed_is_replaced(factory: Factory, busybox_template
     assert factory.zygote.pid != first
 
 
-def test_a_forked_copy_of_a_factory_has_a_zygote_of_its_own(factory: Factory, busybox_template: Path, in_child: Any) -> None:
+def test_a_forked_copy_of_a_factory_has_a_zygote_of_its_own(factory: Factory, busybox_template: Path,
+                                                            in_child: Any) -> None:
     assert _once(factory, "parent", busybox_template) == 0
     ours = factory.zygote.pid
 
@@ -227,7 +234,8 @@ def test_a_caller_that_reaps_all_children_still_learns_the_exit_status(factory: 
     container.destroy()
 
 
-def test_starting_from_a_thread_that_ends_is_no_harm(factory: Factory, busybox_template: Path, container_id: Any) -> None:
+def test_starting_from_a_thread_that_ends_is_no_harm(factory: Factory, busybox_template: Path,
+                                                     container_id: Any) -> None:
     container = factory.create(container_id(), standard(busybox_template))
     process = Process(["sleep", "0.5"], env=ENVIRONMENT)
     thread = threading.Thread(target=container.start, args=(process,))

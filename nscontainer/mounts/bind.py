@@ -12,7 +12,7 @@ user namespace because the kernel insists, elsewhere because nobody asked for le
 from __future__ import annotations
 
 import os
-from errno import EINVAL, ENOENT, EPERM
+from errno import EINVAL, EISDIR, ENOENT, EPERM
 
 from ..errors import SetupError, SyscallError
 from ..sys.files import MAGIC, close, fstatfs
@@ -58,6 +58,8 @@ def bind(root_fd: int, mount: Mount, userns_fd: int | None = None) -> int:
         raise SetupError(f"{mount.source!r} is not a proc file system", errno=EINVAL, filename=mount.source,
                          hint="nothing else can be mounted on /proc")
     to = destination(root_fd, mount.destination, kind)
+    if kind == FILE and os.fstat(to).st_mode & 0o170000 == DIRECTORY:
+        raise SyscallError("move_mount", EISDIR, mount.destination, source=mount.source)  # the kernel says EINVAL only
     attach(tree, to, *_changes(mount))
     close(to)
     return tree

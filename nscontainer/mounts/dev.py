@@ -2,7 +2,8 @@
 
 Lesson  A device node is a name; what it opens are two numbers. Whoever may make nodes may open every device, so in a
         user namespace nobody may, and a node of the host is bound instead.
-Read    mknod(2), null(4), pts(4), console(4), proc(5) on /proc/self/fd; the OCI runtime specification, "Default Devices"
+Read    mknod(2), null(4), pts(4), console(4), proc(5) on /proc/self/fd; the OCI runtime specification,
+        config-linux.md, "Default Devices"
 Needs   CAP_MKNOD in the initial user namespace, or else the host's own nodes
 
 The image may have a /dev of its own, full of surprises: a link to a directory of the host, a null that is no null
@@ -101,7 +102,8 @@ def _nodes(root_fd: int, dev: int, config: Config) -> None:
 def _node(folder: int, name: str, device: Device, bound: bool, inherits: int) -> None:
     kind = _KINDS.get(device.type)
     if kind is None:
-        raise SetupError(f"device {device.path!r}: {device.type} is no type of node", errno=EINVAL, filename=device.path)
+        raise SetupError(f"device {device.path!r}: {device.type} is no type of node", errno=EINVAL,
+                         filename=device.path)
     mode = device.file_mode & 0o7777
     number = 0 if kind == _S_IFIFO else device.mkdev()
     if bound and kind != _S_IFIFO:

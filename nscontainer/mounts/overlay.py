@@ -16,12 +16,13 @@ another one. That is the reason why nothing but plain files and directories is e
 
 In a user namespace the mounts that came from its parent are locked: no overlay may show what is below them. A
 directory with a locked mount in it is therefore made anew, entry by entry: folders as overlays of their own, links as
-copies, files read-only.
+copies, files read-only. There, too, only what belongs to an id that the namespace has a number for can be changed, for
+the changed copy must belong to somebody (else EOVERFLOW); and a folder that is not new cannot be renamed (EXDEV).
 """
 from __future__ import annotations
 
 import os
-from errno import EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM
+from errno import EACCES, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM
 
 from ..errors import SyscallError
 from ..sys.files import AT_EMPTY_PATH, ST, close, fchownat, fstatfs, mkdirat, openat, readlinkat, symlinkat
@@ -46,6 +47,7 @@ LEFT_OUT: Final = frozenset((
     "devtmpfs", "efivarfs", "functionfs", "fusectl", "hugetlbfs", "mqueue", "nfsd", "nsfs", "nullfs", "proc", "pstore",
     "resctrl", "rpc_pipefs", "securityfs", "selinuxfs", "smackfs", "sysfs", "tracefs", "xenfs"))
 RUNNING: Final = ("proc", "sys", "dev", "run")   # below /, whatever is mounted there
+EVERYBODYS: Final = ("tmp", "var/tmp")           # writable by all, and so without the host's root in the namespace
 
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD             # PROC_USER_INIT_INO
 _S_IFMT, _S_IFDIR, _S_IFREG, _S_IFLNK = 0o170000, 0o040000, 0o100000, 0o120000
@@ -79,19 +81,24 @@ class _View:
         if self.unprivileged and below:
             self.top = self._made_anew(rootfs_fd, below)
         else:
-            self.top = self._overlay(rootfs_fd, _attributes(rootfs_fd) & ~_RDONLY)
+            self.top = self._overlay(rootfs_fd, "", _attributes(rootfs_fd) & ~_RDONLY)
             attach(self.top, self.memory)
             self._add(below)
         for _, fd, _ in below:
             close(fd)
 
-    def _overlay(self, lower: int, attributes: int) -> int:
-        """Make an overlay of a directory, attached nowhere yet."""
-        name = str(self.layers)
+    def _overlay(self, lower: int, name: str, attributes: int) -> int:
+        """Make an overlay of a directory, whose path below the rootfs is *name*; it is attached nowhere yet."""
+        number = str(self.layers)
         self.layers += 1
-        mkdirat(self.memory, name, 0o700)
-        store = openat(self.memory, name, _FOLDER)
-        _make_like(lower, store, "upper")
+        mkdirat(self.memory, number, 0o700)
+        store = openat(self.memory, number, _FOLDER)
+        upper = _make_like(lower, store, "upper")
+        if self.unprivileged:
+            for path in EVERYBODYS:
+                if not name or path.startswith(name + "/"):
+                    _make_copies(lower, upper, path[len(name):].strip("/").split("/"))
+        close(upper)
         mkdirat(store, "work", 0o700)
         context = fsopen("overlay")
         fsconfig_string(context, "source", "overlay")
@@ -115,10 +122,10 @@ class _View:
         close(store)
         return fd
 
-    def _cover(self, lower: int, to: int, attributes: int) -> None:
+    def _cover(self, lower: int, name: str, to: int, attributes: int) -> None:
         """Show a directory at *to*: as an overlay, or read-only where its file system cannot be one's lower layer."""
         try:
-            fd = self._overlay(lower, attributes)
+            fd = self._overlay(lower, name, attributes)
         except SyscallError as error:
             if error.errno != EINVAL:
                 raise
@@ -134,7 +141,7 @@ class _View:
                 continue
             to = openat2(self.top, name, os.O_PATH, resolve=_INSIDE)
             if _kind(fd) == _S_IFDIR:
-                self._cover(fd, to, _attributes(fd))
+                self._cover(fd, name, to, _attributes(fd))
             elif _kind(fd) == _S_IFREG:
                 _show_read_only(fd, to)
             close(to)
@@ -198,7 +205,7 @@ class _View:
             if name in self.holding:
                 self._fill(fd, to, name + "/")
             else:
-                self._cover(fd, to, _attributes(fd))
+                self._cover(fd, name, to, _attributes(fd))
             close(to)
         elif kind == _S_IFLNK:
             symlinkat(readlinkat(fd, ""), folder, entry)
@@ -235,6 +242,21 @@ def _make_like(original: int, folder: int, name: str) -> int:
             raise
     os.chmod(f"/proc/self/fd/{fd}", status.st_mode & 0o7777)
     return fd
+
+
+def _make_copies(lower: int, upper: int, names: list[str]) -> None:
+    """Have directories in the upper layer from the start, one in the other, that merge with those of the lower."""
+    try:
+        original = openat(lower, names[0], _FOLDER)
+    except SyscallError as error:
+        if error.errno not in (ENOENT, ENOTDIR, ELOOP, EACCES):  # none, or none for us
+            raise
+        return
+    fd = _make_like(original, upper, names[0])
+    if names[1:]:
+        _make_copies(original, fd, names[1:])
+    close(original)
+    close(fd)
 
 
 def _show_read_only(fd: int, to: int) -> None:

@@ -10,7 +10,7 @@ to put it in, so the root file system may be read-only, and config.pivot_dir has
 from __future__ import annotations
 
 import os
-from errno import EINVAL, ENOENT, ENOTDIR, EPERM
+from errno import EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM
 
 from ..errors import SyscallError
 from ..sys.files import chdir, chroot, close, fchdir, openat
@@ -82,7 +82,11 @@ def _move(root_fd: int) -> None:
     for other in reversed(theirs):  # of two on the same place the later is on top
         if other.fstype in ("proc", "sysfs") and other.root == "/":
             _take_away(other.mount_point)
-    move_mount(root_fd, "", -100, "/", _F_EMPTY_PATH)
+    try:
+        move_mount(root_fd, "", -100, "/", _F_EMPTY_PATH)
+    except SyscallError as error:
+        if error.errno != ELOOP:  # a rootfs that is / lies on top of it already, and cannot be put on itself
+            raise
     chroot(".")
 
 

@@ -99,7 +99,7 @@ def mount_all(root_fd: int, config: Config, run_command: Callable[[Command], obj
     id-mapped mount, the user namespace with its map.
     """
     to_seal = []
-    previous = os.umask(0)  # what is made for a mount has the mode it is made with
+    previous = os.umask(0o022)  # directories and files that are made for a mount are everybody's to see
     for index, one in enumerate(config.mounts):
         for command in one.premount_cmds:
             run_command(command)
