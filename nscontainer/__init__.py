@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .popen import (
         CalledProcessError as CalledProcessError,
         CompletedProcess as CompletedProcess,
+        OutputLimitExceeded as OutputLimitExceeded,
         Popen as Popen,
         TimeoutExpired as TimeoutExpired,
         run as run,
@@ -75,7 +76,7 @@ _HOMES = {
                "ContainerNotStopped", "ContainerPaused", "ErrorCode", "IdInUse", "InvalidIdFormat", "KernelTooOld",
                "ProcessNotExecuted", "ProgramNotExecutable", "ProgramNotFound", "SetupError", "SyscallError",
                "SystemError_"),
-    "popen": ("CalledProcessError", "CompletedProcess", "Popen", "TimeoutExpired", "run"),
+    "popen": ("CalledProcessError", "CompletedProcess", "OutputLimitExceeded", "Popen", "TimeoutExpired", "run"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME_OF]

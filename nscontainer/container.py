@@ -323,7 +323,7 @@ class Container:
             yield at
 
     def _raise_limits(self, pid: int) -> None:
-        """Raise the child's hard limits where the config wants more: only root of the host may, and the child may be none."""
+        """Raise the child's hard limits where the config wants more: that takes root of the host, which we may be."""
         for at, limit in enumerate(self._config.rlimits):
             soft, hard = prlimit(pid, limit.type)
             if limit.hard > hard:

@@ -13,7 +13,7 @@ from errno import ECONNRESET, EINVAL, EPIPE
 
 from . import sync
 from .errors import ContainerError, ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
-from .handles import Child
+from .handles import SIGKILL, Child
 from .sys.fds import F_SEAL, SOCK, add_seals, memfd_create, socketpair
 from .sys.files import close, fcntl_dupfd, openat
 from .sys.libc import require_kernel
@@ -274,8 +274,10 @@ class Zygote:
             opened.append(sealed := seal_interpreter(args[0]))
             opened.append(owner := pidfd_open(self._owner))
             # Targets of dup2 are 0 to 4: no source may be among them.
-            sources = [fcntl_dupfd(fd, 10) for fd in (theirs, owner, self._words, sealed)]
-            opened += sources
+            sources: list[int] = []
+            for fd in (theirs, owner, self._words, sealed):
+                opened.append(fcntl_dupfd(fd, 10))  # one by one: whichever fails, those before are closed
+                sources.append(opened[-1])
             pid = os.posix_spawn(
                 f"/proc/self/fd/{sources[3]}", args, {"_LIBCONTAINER_INITTYPE": "zygote"},
                 file_actions=[
@@ -286,7 +288,12 @@ class Zygote:
                     (os.POSIX_SPAWN_DUP2, sources[1], 4),
                 ],
                 setsigmask=[], setsigdef=_ALL_SIGNALS)
-            self._process = Child(pid, pidfd_open(pid))
+            try:
+                self._process = Child(pid, pidfd_open(pid))
+            except BaseException:
+                os.kill(pid, SIGKILL)
+                os.waitpid(pid, 0)
+                raise
             self._control = control
         except BaseException:
             os.close(control)

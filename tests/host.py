@@ -195,9 +195,11 @@ def _overlay() -> str | None:
         if os.geteuid() == 0:
             _call("unshare", CLONE_NEWNS)
         else:
-            uid = os.geteuid()
+            uid, gid = os.geteuid(), os.getegid()
             _call("unshare", CLONE_NEWNS | CLONE_NEWUSER)
+            Path("/proc/self/setgroups").write_text("deny")
             Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+            Path("/proc/self/gid_map").write_text(f"0 {gid} 1")  # without it mkdir ends in EOVERFLOW
         _call("mount", None, "/", None, ctypes.c_ulong(0x4000 | 0x40000), None)  # MS_REC|MS_PRIVATE
         _call("mount", "tmpfs", "/tmp", "tmpfs", ctypes.c_ulong(0), None)
         for name in ("lower", "upper", "work", "merged"):

@@ -5,6 +5,7 @@ when anything of ours runs or reads them.
 """
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -16,8 +17,18 @@ from typing import Any
 import pytest
 
 import fork
-from containers import ENVIRONMENT, output_of, run_in, standard, with_user_namespace
-from nscontainer import Config, ConfigInvalid, ContainerError, Factory, FunctionHook, Process, SetupError
+from containers import ENVIRONMENT, MOUNTS, output_of, run_in, standard, with_user_namespace
+from nscontainer import (
+    CommandHook,
+    Config,
+    ConfigInvalid,
+    ContainerError,
+    Factory,
+    FunctionHook,
+    Process,
+    SetupError,
+)
+from nscontainer.config import Command
 from nscontainer.records import dumps
 from nscontainer.strictjson import loads
 
@@ -181,12 +192,14 @@ def test_p9_no_thread_of_the_caller_changes_its_namespaces(factory: Factory, bus
         return {f"{task}/{name}": os.readlink(f"/proc/self/task/{task}/ns/{name}")
                 for task in os.listdir("/proc/self/task") for name in os.listdir(f"/proc/self/task/{task}/ns")}
 
-    before = namespaces()
-    with factory.create(container_id(), with_user_namespace(busybox_template)) as container:
-        container.start(Process(["sleep", "100"], env=ENVIRONMENT))
-        run_in(container, "true")
-    assert namespaces() == before
-    stop.set()
+    try:
+        before = namespaces()
+        with factory.create(container_id(), with_user_namespace(busybox_template)) as container:
+            container.start(Process(["sleep", "100"], env=ENVIRONMENT))
+            run_in(container, "true")
+        assert namespaces() == before
+    finally:
+        stop.set()
 
 
 @needs_container
@@ -218,6 +231,47 @@ assert os.path.isdir(kept.name)
     assert [ran.stdout.count(word) for word in ("buffered", "at exit", "finalized")] == [1, 1, 1], ran.stdout
 
 
+# The zygote's program and, by the inheritance of a clone, its children's: what the collector is and could collect, said
+# before the first request and before the first step. Unfrozen there, so that nothing hides from the look.
+_COLLECTED = """
+import gc, io, sys
+sys.path.insert(0, sys.argv[1])
+from nscontainer import init, zygote
+
+def tell(who):
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    owners = {type(thing).__name__ for thing in gc.get_objects()
+              if hasattr(type(thing), "__del__") and type(thing).__module__.startswith("nscontainer")
+              or isinstance(thing, io.FileIO) and not thing.closed and thing.closefd}
+    gc.freeze()
+    with open(sys.argv[2], "a") as file:
+        print(who, gc.isenabled(), frozen > 1000, sorted(owners), file=file)
+
+def watched(who, function):
+    def told(*arguments, **named):
+        tell(who)
+        return function(*arguments, **named)
+    return told
+
+zygote.poll = watched("zygote", zygote.poll)
+init.Child = watched("child", init.Child)
+zygote.main()
+"""
+
+
+@needs_container
+def test_p11_the_garbage_collector_is_off_and_no_object_owns_a_descriptor(tmp_path: Path,
+                                                                          busybox_template: Path) -> None:
+    arguments = [os.path.realpath(sys.executable), "-I", "-S", "-B", "-c", _COLLECTED, str(HERE.parent),
+                 str(tmp_path / "told")]
+    with Factory(tmp_path / "state", init_args=arguments) as factory:
+        assert output_of(factory, standard(busybox_template), "echo", "fine") == "fine\n"
+    told = (tmp_path / "told").read_text().splitlines()
+    assert {line.split()[0] for line in told} == {"zygote", "child"}
+    assert {line.partition(" ")[2] for line in told} == {"False True []"}
+
+
 def test_p13_numbers_are_checked_before_c_cuts_them() -> None:
     from nscontainer.sys.clone import unshare
     from nscontainer.sys.credentials import setresuid
@@ -247,6 +301,25 @@ def test_p15_json_of_two_meanings_is_refused() -> None:
         Config.from_json({"readonlyfs": 1})
     with pytest.raises(ConfigInvalid, match="parent_death_signal"):
         Config.from_json({"parent_death_signal": True})
+
+
+@needs_container
+def test_p17_no_helper_is_found_by_the_path_of_the_container_or_of_the_caller(
+        tmp_path: Path, factory: Factory, busybox_template: Path, container_id: Any,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    evil, canary = tmp_path / "evil", tmp_path / "canary"
+    evil.mkdir()
+    for name in ("true", "sh", "newuidmap", "newgidmap", "python3", os.path.basename(sys.executable), "ip", "mount"):
+        (evil / name).write_text(f"#!/bin/sh\necho {name} > {canary}\n")
+        (evil / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{evil}:/usr/bin:/bin")  # before the zygote starts
+    mounts = [{**MOUNTS[0], "premount_cmds": [{"path": "true"}], "postmount_cmds": [{"path": "true"}]}, *MOUNTS[1:]]
+    config = with_user_namespace(busybox_template, mounts=mounts)
+    config.hooks.prestart = (CommandHook(command=Command(path="/bin/true")),)
+    container = factory.create(container_id(), config)
+    assert run_in(container, "echo", "fine", env=[f"PATH={evil}:/bin"])[0] == "fine\n"
+    container.destroy()
+    assert not canary.exists(), canary.read_text()
 
 
 @needs_container
@@ -307,6 +380,45 @@ def test_p20_the_zygote_takes_no_code_for_a_message(factory: Factory, busybox_te
         pass
     assert output_of(factory, standard(busybox_template), "echo", "alive") == "alive\n", before
     assert not os.path.exists("/tmp/canary")
+
+
+@needs_container
+def test_p21_an_error_tells_where_and_not_what_the_program_was_told(factory: Factory, busybox_template: Path,
+                                                                    container_id: Any) -> None:
+    secret = "correct-horse-battery"
+    container = factory.create(container_id(), standard(busybox_template))
+    env = [*ENVIRONMENT, f"TOKEN={secret}"]
+    for fields in ({"args": ["nope", secret]}, {"args": ["/etc/hostname", secret]},
+                   {"args": ["true", secret], "user": "nobody-here"}, {"args": ["true", secret], "cwd": "/nowhere"}):
+        with pytest.raises(SetupError) as caught:
+            container.start(Process(env=env, stdin=secret.encode(), **fields))
+        report = io.StringIO()
+        caught.value.detail(report)
+        assert any(frame.package.endswith(("zygote", "init_steps", "user")) for frame in caught.value.frames)
+        assert "Frames:" in report.getvalue() and secret not in report.getvalue() + repr(caught.value)
+        assert not any(secret in repr(vars(frame)) for frame in caught.value.frames)
+    container.destroy()
+
+
+@needs_container
+@pytest.mark.parametrize("switches", [{}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["C", "ASCII"])
+def test_p22_names_arrive_byte_for_byte_in_an_empty_locale(tmp_path: Path, busybox_template: Path,
+                                                           switches: dict[str, str]) -> None:
+    script = f"""
+import sys
+sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
+import containers, os
+from nscontainer import Factory
+with Factory({str(tmp_path / 'state')!r}) as factory:
+    config = containers.standard({str(busybox_template)!r}, hostname="box")
+    print(containers.output_of(factory, config, "sh", "-c", 'printf "%s" "$1" "$2" "$NAME" | od -An -v -tx1', "sh",
+                               "gr\\u00fc\\u6f22", os.fsdecode(b"\\xff\\xc3\\xbc"),
+                               env=["PATH=/bin", "NAME=w\\u00f6rt" + os.fsdecode(b"\\xfe")]))
+"""
+    environment = {"LC_ALL": "C", **switches}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert bytes.fromhex(ran.stdout) == "grü漢".encode() + b"\xff\xc3\xbc" + "wört".encode() + b"\xfe"
 
 
 @needs_container
@@ -385,3 +497,27 @@ def test_p25_the_program_finds_no_secret_of_another_container(factory: Factory, 
             except OSError:
                 continue
     assert not found
+
+
+@needs_container
+def test_p26_no_script_and_no_tracer_gets_into_the_zygote(in_child: Any, tmp_path: Path,
+                                                          busybox_template: Path) -> None:
+    def owners() -> list[Any]:
+        os.setresgid(12345, 12345, 12345)
+        with Factory(tmp_path / "state") as factory:
+            assert output_of(factory, standard(busybox_template), "echo", "fine") == "fine\n"
+            zygote = factory.zygote.pid
+            arguments = Path(f"/proc/{zygote}/cmdline").read_bytes().decode().split("\0")
+            # proc_pid(5): the files of a process that is not dumpable are root's, whoever it runs as.
+            with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as ordinary:
+                assert ordinary.stdin is not None and ordinary.stdout is not None
+                ordinary.stdin.write(b"runs\n")
+                ordinary.stdin.flush()
+                assert ordinary.stdout.readline() == b"runs\n"  # it is past its execve
+                groups = [os.stat(f"/proc/{pid}/mem").st_gid for pid in (zygote, ordinary.pid)]
+                ordinary.stdin.close()
+        return [arguments, groups]
+
+    arguments, groups = in_child(owners)
+    assert groups == [0, 12345]
+    assert arguments[arguments.index("disable-remote-debug") - 1] == "-X"

@@ -70,6 +70,7 @@ def test_a_node_may_be_anywhere_and_have_an_owner(user: bool, user_tmp_path: Pat
         null = _character(f"{folder}/null", 1, 3, **({} if user else {"uid": 7, "gid": 8}))
         enter(config(image(user_tmp_path), MOUNTS[1], devices=(null,), user=user))
         status = os.stat(f"{folder}/null")
+        assert stat.filemode(os.stat(folder).st_mode) == "drwxr-xr-x"
         return [stat.filemode(status.st_mode), status.st_rdev == os.makedev(1, 3), status.st_uid, status.st_gid]
 
     assert contained(look, user=user) == ["crw-rw-rw-", True, *((65534, 65534) if user else (7, 8))]
@@ -268,22 +269,23 @@ def test_the_console_is_the_terminal_that_was_opened(user: bool, user_tmp_path: 
 
 @both_modes
 @pytest.mark.needs("pty")
-@pytest.mark.parametrize("wrong", ["another terminal", "null", "a file"])
+@pytest.mark.parametrize("wrong", ["another terminal", "null", "a file", "null for both"])
 def test_the_console_s_path_must_lead_to_that_terminal(user: bool, user_tmp_path: Path, wrong: str) -> None:
     """CVE-2025-52565: /dev/pts/N was a link when it was bound."""
     master, slave, _ = open_pty()
     other_master, other_slave, other = open_pty()
     canary = Canary(user_tmp_path / "host")
-    path = {"another terminal": other, "null": "/dev/null", "a file": str(canary.path / "file")}[wrong]
+    path = {"another terminal": other, "a file": str(canary.path / "file")}.get(wrong, "/dev/null")
+    given = os.open("/dev/null", os.O_RDWR) if wrong == "null for both" else slave
 
     def look() -> str:
         with pytest.raises(SetupError) as caught:
-            set_up(config(image(user_tmp_path / "root"), TMPFS, devices=DEVICES, user=user), console=slave,
+            set_up(config(image(user_tmp_path / "root"), TMPFS, devices=DEVICES, user=user), console=given,
                    console_path=path)
         return str(caught.value)
 
     assert "not the terminal that was opened" in contained(look, user=user)
-    for fd in (master, slave, other_master, other_slave):
+    for fd in {master, slave, other_master, other_slave, given}:
         os.close(fd)
 
 

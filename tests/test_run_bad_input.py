@@ -15,6 +15,7 @@ from nscontainer import (
     ContainerNotExists,
     ErrorCode,
     Factory,
+    IDMap,
     IdInUse,
     InvalidIdFormat,
     Process,

@@ -38,8 +38,9 @@ _LOOK = os.O_PATH | os.O_NOFOLLOW
 def mask(root_fd: int, paths: Iterable[str]) -> None:
     """Cover files with the host's /dev/null, and directories with one that is empty and read-only."""
     null = nothing = -1
+    root = os.fstat(root_fd)
     for path in paths:
-        fd, is_directory = _opened(root_fd, path)
+        fd, is_directory = _opened(root_fd, root, path)
         if fd < 0:
             continue
         if not is_directory:
@@ -59,7 +60,7 @@ def mask(root_fd: int, paths: Iterable[str]) -> None:
             close(fd)
 
 
-def _opened(root_fd: int, path: str) -> tuple[int, bool]:
+def _opened(root_fd: int, root: os.stat_result, path: str) -> tuple[int, bool]:
     """Open what is to be covered, and say whether it is a directory; -1 when there is nothing."""
     try:
         fd = existing(root_fd, path)
@@ -67,7 +68,7 @@ def _opened(root_fd: int, path: str) -> tuple[int, bool]:
         if error.errno != ENOENT:
             raise
         return -1, False
-    status, root = os.fstat(fd), os.fstat(root_fd)
+    status = os.fstat(fd)
     if status.st_ino == root.st_ino and status.st_dev == root.st_dev:
         raise SetupError(f"{path!r} is the container's root itself", errno=EINVAL, filename=path,
                          hint="a symlink of the image leads there; what covers the root would not be in the way")
@@ -94,8 +95,9 @@ def _empty_directory() -> int:
 
 def make_readonly(root_fd: int, paths: Iterable[str]) -> None:
     """Let nothing be written at these paths or in mounts below them, nor programs, set-id bits or devices be used."""
+    root = os.fstat(root_fd)
     for path in paths:
-        fd, _ = _opened(root_fd, path)
+        fd, _ = _opened(root_fd, root, path)
         if fd >= 0:
             tree = copy(fd, recursive=True)
             attach(tree, fd, (SEALED, 0, True))
