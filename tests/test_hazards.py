@@ -31,6 +31,7 @@ from nscontainer import (
 from nscontainer.config import Command
 from nscontainer.records import dumps
 from nscontainer.strictjson import loads
+from test_layers import STDLIB
 
 HERE = Path(__file__).resolve().parent
 needs_container = pytest.mark.needs("root", "busybox")
@@ -69,7 +70,7 @@ def test_p2_no_module_is_imported_from_the_image(factory: Factory, busybox_rootf
     for folder in folders:
         target = busybox_rootfs / str(folder).lstrip("/")
         target.mkdir(parents=True, exist_ok=True)
-        for name in [*sys.stdlib_module_names, "idna", "latin_1", "nscontainer"]:
+        for name in [*STDLIB, "idna", "latin_1", "nscontainer"]:
             (target / f"{name}.py").write_text(evil)
     # The ways through the code after the root change: a success, an unknown user, a missing program, a bad directory.
     container = factory.create(container_id(), standard(busybox_rootfs))

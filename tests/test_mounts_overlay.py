@@ -162,7 +162,8 @@ def test_what_is_mounted_below_has_views_of_its_own(user: bool, in_child: InChil
                 Path("/etc/hostname").write_text("x")
             return {"disk": sorted(os.listdir("/disk")), "below": sorted(os.listdir("/disk/below")),
                     "deep": Path("/disk/below/deep/mark").read_text(), "hostname": Path("/etc/hostname").read_text(),
-                    "mnt": os.listdir("/mnt"), "twice": [*os.listdir("/twice"), _mounts().count("/twice")], "flags": fields("/disk/below")[:3],
+                    "mnt": os.listdir("/mnt"),
+                    "twice": [*os.listdir("/twice"), _mounts().count("/twice")], "flags": fields("/disk/below")[:3],
                     "type": mount_line("/disk/below").partition(" - ")[2].split()[0]}
 
         seen = contained(look, user=user)
@@ -247,6 +248,30 @@ def test_a_root_that_cannot_be_a_lower_layer_is_an_error(user: bool, user_tmp_pa
 
     seen = contained(look, user=user)
     assert "symlink" in seen if user else seen.startswith("overlay of '/proc/sys': fsconfig")
+
+
+@pytest.mark.needs("root")
+@ways
+@pytest.mark.parametrize("propagation", [0, MS.SHARED | MS.REC])
+@pytest.mark.parametrize("whole", [False, True], ids=["an image", "the host"])
+def test_no_part_of_a_view_reaches_a_host_with_shared_mounts(in_child: InChild, tmp_path: Path, whole: bool,
+                                                             propagation: int, no_pivot: bool) -> None:
+    def host_side() -> bool:
+        unshare(CLONE.NEWNS)
+        mount(None, "/", flags=MS.REC | MS.PRIVATE)
+        root = image(tmp_path / "root", "disk")
+        mount("disk", str(root / "disk"), "tmpfs")
+        mount(None, "/", flags=MS.REC | MS.SHARED)
+        before = Path("/proc/self/mountinfo").read_text()
+
+        def look() -> None:
+            enter(config("/" if whole else root, *MOUNTS, ephemeral=True, root_propagation=int(propagation),
+                         no_pivot_root=no_pivot))
+
+        contained(look)
+        return Path("/proc/self/mountinfo").read_text() == before
+
+    assert in_child(host_side)
 
 
 # --- the host's own root
