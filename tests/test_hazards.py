@@ -235,7 +235,7 @@ assert os.path.isdir(kept.name)
 # The zygote's program and, by the inheritance of a clone, its children's: what the collector is and could collect, said
 # before the first request and before the first step. Unfrozen there, so that nothing hides from the look.
 _COLLECTED = """
-import gc, io, sys
+import gc, io, os, sys
 sys.path.insert(0, sys.argv[1])
 from nscontainer import init, zygote
 
@@ -246,8 +246,9 @@ def tell(who):
               if hasattr(type(thing), "__del__") and type(thing).__module__.startswith("nscontainer")
               or isinstance(thing, io.FileIO) and not thing.closed and thing.closefd}
     gc.freeze()
-    with open(sys.argv[2], "a") as file:
-        print(who, gc.isenabled(), frozen > 1000, sorted(owners), file=file)
+    file = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{who} {gc.isenabled()} {frozen > 1000} {sorted(owners)}\\n".encode())
+    os.close(file)
 
 def watched(who, function):
     def told(*arguments, **named):
