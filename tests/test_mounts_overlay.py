@@ -177,6 +177,36 @@ def test_what_is_mounted_below_has_views_of_its_own(user: bool, in_child: InChil
         "outside": ["the host's"] * 3, "new": []}
 
 
+@both_modes
+@pytest.mark.needs("root")
+def test_what_is_mounted_in_something_left_out_or_covered_is_not_looked_for(
+        user: bool, in_child: InChild, user_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlay, "LEFT_OUT", overlay.LEFT_OUT | {"ramfs"})
+
+    def host_side() -> Any:
+        unshare(CLONE.NEWNS)
+        mount(None, "/", flags=MS.REC | MS.PRIVATE)
+        root = image(user_tmp_path, "left/below", "covered/place")
+        mount("x", str(root / "left"), "ramfs", data="mode=755")
+        (root / "left/below").mkdir()
+        mount("x", str(root / "left/below"), "tmpfs")
+        mount("x", str(root / "covered/place"), "tmpfs")
+        (root / "covered/place/under").touch()
+        mount("x", str(root / "covered"), "tmpfs", data="mode=755")
+        (root / "covered/place").mkdir()
+        (root / "covered/place/mark").touch()
+
+        def look() -> list[list[str]]:
+            enter(config(root, ephemeral=True, user=user))
+            return [os.listdir("/left"), os.listdir("/covered/place")]
+
+        return contained(look, user=user)
+
+    left, covered = in_child(host_side)
+    assert left == ([] if user else ["below"])  # or what the disk has there
+    assert covered == ["mark"]
+
+
 @pytest.mark.needs("root", "user", "userns")
 def test_a_view_shows_a_user_no_more_than_the_user_may_see(in_child: InChild, user_tmp_path: Path) -> None:
     """Its directories belong to the namespace's root where their owner has no number there: not so what is in them."""

@@ -13,7 +13,7 @@ from ..sys.files import ST, close, fstatfs
 from ..sys.mount import MS, mount
 from ..sys.mount_api import (AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR, fsconfig_flag, fsconfig_string, mount_setattr,
                              move_mount)
-from .tree import descendants, mount_id, path_of, reached
+from .tree import below, reached
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -225,9 +225,8 @@ def _remount(mount_fd: int, set: int, clear: int, recursive: bool) -> None:
     _remount_one(mount_fd, set, clear)
     if not recursive:
         return
-    path = path_of(mount_fd).rstrip("/") + "/"
-    for below in descendants(mount_id(mount_fd)):
-        fd = reached(mount_fd, below.mount_point[len(path):], below.id) if below.mount_point.startswith(path) else -1
+    for name, one in below(mount_fd):
+        fd = reached(mount_fd, name, one.id)
         if fd >= 0:  # else another mount covers it
             _remount_one(fd, set, clear)
             close(fd)

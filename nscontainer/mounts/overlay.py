@@ -31,7 +31,7 @@ from ..sys.openat2 import RESOLVE, openat2
 from .bind import copy
 from .options import attach
 from .special import file_system
-from .tree import descendants, mount_id, path_of, visible
+from .tree import below, mount_id, path_of, reached
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,20 +71,23 @@ class _View:
         self.unprivileged = os.stat("/proc/self/ns/user").st_ino != _INITIAL_USER_NAMESPACE
         self.is_host = rootfs.rstrip("/") == ""
         self.layers = 0
-        self.mounted: dict[str, tuple[int, bool]] = {}   # by path: descriptor, and whether it is to be shown
-        self.holding: set[str] = set()                   # directories with a mount somewhere below
-        below = list(visible(rootfs_fd))
+        every = below(rootfs_fd)
+        self.places = {name for name, _ in every}           # where something is mounted, covered or not
+        self.mounted: dict[str, int] = {}                   # what of it is to be seen: its descriptor
+        for name, one in every:
+            if self._shown(name, one) and (fd := reached(rootfs_fd, name, one.id)) >= 0:
+                self.mounted[name] = fd
         # Overlays are told their layers as paths, and must find them mounted (until Linux 6.15): so the memory is
         # attached over the rootfs, where it is out of sight. It goes when the root changes; the overlays hold on to it.
         self.memory = file_system("tmpfs", source="nscontainer", data="mode=700")
         attach(self.memory, rootfs_fd)
-        if self.unprivileged and below:
-            self.top = self._made_anew(rootfs_fd, below)
+        if self.unprivileged and every:
+            self.top = self._made_anew(rootfs_fd)
         else:
             self.top = self._overlay(rootfs_fd, "", _attributes(rootfs_fd) & ~_RDONLY)
             attach(self.top, self.memory)
-            self._add(below)
-        for _, fd, _ in below:
+            self._add()
+        for fd in self.mounted.values():
             close(fd)
 
     def _overlay(self, lower: int, name: str, attributes: int) -> int:
@@ -134,12 +137,15 @@ class _View:
             attach(fd, to)
             close(fd)
 
-    def _add(self, below: list[tuple[str, int, MountInfo]]) -> None:
+    def _add(self) -> None:
         """Put what is mounted below the rootfs into its view."""
-        for name, fd, mount in below:
-            if not self._shown(name, mount):
+        for name, fd in self.mounted.items():
+            try:
+                to = openat2(self.top, name, os.O_PATH, resolve=_INSIDE)
+            except SyscallError as error:
+                if error.errno not in (ENOENT, ENOTDIR, ELOOP):  # its place is in something that is left out
+                    raise
                 continue
-            to = openat2(self.top, name, os.O_PATH, resolve=_INSIDE)
             if _kind(fd) == _S_IFDIR:
                 self._cover(fd, name, to, _attributes(fd))
             elif _kind(fd) == _S_IFREG:
@@ -166,44 +172,42 @@ class _View:
 
     # ----------------------------------------------------------------------------------------- in a user namespace
 
-    def _made_anew(self, rootfs_fd: int, below: list[tuple[str, int, MountInfo]]) -> int:
+    def _made_anew(self, rootfs_fd: int) -> int:
         """Make a directory in memory that shows what the rootfs does; return the descriptor of its mount."""
         status = os.fstat(rootfs_fd)
         top = file_system("tmpfs", source="nscontainer", data=f"mode={status.st_mode & 0o7777:o}")
-        path = path_of(rootfs_fd).rstrip("/") + "/"
-        # Mounts that are covered by others are locked as well.
-        names = {one.mount_point[len(path):] for one in descendants(mount_id(rootfs_fd))
-                 if one.mount_point.startswith(path)}
-        self.mounted = {name: (fd, self._shown(name, mount)) for name, fd, mount in below}
-        self.holding = {name[:at] for name in names for at, letter in enumerate(name) if letter == "/"}
+        holding = {name[:at] for name in self.places for at, letter in enumerate(name) if letter == "/"}
         attach(top, self.memory)
-        self._fill(rootfs_fd, top, "")
+        self._fill(rootfs_fd, top, "", holding)
         return top
 
-    def _fill(self, lower: int, folder: int, prefix: str) -> None:
-        """Show the entries of one directory in another that is empty."""
+    def _fill(self, lower: int, folder: int, prefix: str, holding: set[str]) -> None:
+        """Show the entries of one directory in another that is empty; *holding* have something mounted below."""
         try:
             entries = os.listdir(f"/proc/self/fd/{lower}")
         except PermissionError:
             return  # closed to us, so there is nothing that we could show
         for entry in entries:
             name = prefix + entry
-            mounted, shown = self.mounted.get(name, (-1, True))
             fd = openat(lower, entry, _LOOK)
-            if mounted >= 0 and not shown or self.is_host and name in RUNNING:
+            if self.is_host and name in RUNNING or self._left_out(name, fd, lower):
                 if _kind(fd) == _S_IFDIR:
                     close(_make_like(fd, folder, entry))
             else:
-                self._show(fd, folder, entry, name)
+                self._show(fd, folder, entry, name, holding)
             close(fd)
 
-    def _show(self, fd: int, folder: int, entry: str, name: str) -> None:
+    def _left_out(self, name: str, fd: int, folder: int) -> bool:
+        """Say whether an entry is another mount than its folder, and not one to be shown."""
+        return name in self.places and name not in self.mounted and mount_id(fd) != mount_id(folder)
+
+    def _show(self, fd: int, folder: int, entry: str, name: str, holding: set[str]) -> None:
         """Show one entry: a directory, a link or a file, and nothing else."""
         kind = _kind(fd)
         if kind == _S_IFDIR:
             to = _make_like(fd, folder, entry)
-            if name in self.holding:
-                self._fill(fd, to, name + "/")
+            if name in holding:
+                self._fill(fd, to, name + "/", holding)
             else:
                 self._cover(fd, name, to, _attributes(fd))
             close(to)

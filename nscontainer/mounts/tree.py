@@ -17,11 +17,9 @@ from ..sys.procfs import mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..sys.procfs import MountInfo
 
-__all__ = ["descendants", "holder", "mount_id", "path_of", "reached", "visible"]
+__all__ = ["below", "descendants", "holder", "mount_id", "path_of", "reached"]
 
 _PLAIN = int(RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS)
 
@@ -63,18 +61,11 @@ def descendants(top: int) -> list[MountInfo]:
     return found
 
 
-def visible(directory: int) -> Iterator[tuple[str, int, MountInfo]]:
-    """Yield the mounts below a directory that no other mount covers: relative path, O_PATH descriptor, mount.
-
-    The descriptor is the consumer's to close.
-    """
+def below(directory: int) -> list[tuple[str, MountInfo]]:
+    """Return the mounts below a directory, each with its path from there, parents before children; covered ones too."""
     path = path_of(directory).rstrip("/") + "/"
-    for mount in descendants(mount_id(directory)):
-        if mount.mount_point.startswith(path):
-            name = mount.mount_point[len(path):]
-            fd = reached(directory, name, mount.id)
-            if fd >= 0:
-                yield name, fd, mount
+    return [(mount.mount_point[len(path):], mount) for mount in descendants(mount_id(directory))
+            if mount.mount_point.startswith(path)]
 
 
 def reached(directory: int, name: str, wanted: int) -> int:
