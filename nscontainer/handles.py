@@ -70,9 +70,9 @@ class _Handle:
         return fcntl_dupfd(self._pidfd)
 
     def _close(self) -> None:
-        if self._pidfd >= 0:
-            close(self._pidfd)
-            self._pidfd = -1
+        pidfd, self._pidfd = self._pidfd, -1  # first: after an error the number may be somebody else's
+        if pidfd >= 0:
+            close(pidfd)
 
     __del__ = _close
 

@@ -18,9 +18,13 @@ from ..errors import SyscallError
 from .flags import Enumeration, Flags
 from .libc import EINTR, encoded, failure, function, get_errno, syscall
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = [
     "AT", "AT_EMPTY_PATH", "AT_FDCWD", "AT_RECURSIVE", "AT_REMOVEDIR", "AT_SYMLINK_NOFOLLOW", "MAGIC", "RENAME", "ST",
-    "Statfs", "chdir", "chroot", "close", "dup3", "fchdir", "fchmod", "fchmodat", "fchmodat2", "fchownat",
+    "Statfs", "chdir", "chroot", "close", "close_all", "dup3", "fchdir", "fchmod", "fchmodat", "fchmodat2", "fchownat",
     "fcntl_dupfd", "fcntl_getfd", "fcntl_getfl", "fcntl_setfd", "fcntl_setfl", "fstat", "fstatfs", "getcwd", "linkat",
     "mkdirat", "mknodat", "openat", "read", "read_all", "readlinkat", "renameat2", "symlinkat", "umask", "unlinkat",
     "write", "write_all",
@@ -76,6 +80,18 @@ def close(fd: int) -> None:
     """
     if _close(fd) < 0 and get_errno() != EINTR:
         raise failure("close", fd=fd)
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close each of *fds*; the first error is raised once all of them are closed."""
+    failed = None
+    for fd in fds:
+        try:
+            close(fd)
+        except SyscallError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def dup3(old: int, new: int, flags: int = 0) -> None:
