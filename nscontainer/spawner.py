@@ -15,7 +15,7 @@ from . import sync
 from .errors import ContainerError, ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
 from .handles import SIGKILL, Child
 from .sys.fds import F_SEAL, SOCK, add_seals, memfd_create, socketpair
-from .sys.files import close, fcntl_dupfd, openat
+from .sys.files import close, close_all, fcntl_dupfd, openat
 from .sys.libc import require_kernel
 from .sys.mount_api import MOUNT_ATTR, fsconfig_create, fsconfig_string, fsmount, fsopen
 from .sys.pidfd import pidfd_open
@@ -255,13 +255,14 @@ class Zygote:
     __del__ = close
 
     def _stop(self) -> None:
-        for fd in (self._control, self._words):
-            if fd >= 0:
-                os.close(fd)
+        opened = [fd for fd in (self._control, self._words) if fd >= 0]
         self._control = self._words = -1
         process, self._process = self._process, None
-        if process is not None and self._owner == os.getpid():
-            process.kill()
+        try:
+            close_all(opened)
+        finally:
+            if process is not None and self._owner == os.getpid():
+                process.kill()
 
     def _start(self) -> None:
         require_kernel()
