@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import os
+from errno import EBADF
 from time import monotonic
 
 from .config import Capabilities
 from .console import Console, new_console
-from .errors import ConfigInvalid, ConsoleExists, ContainerError, ProcessNotExecuted
-from .sys.fds import memfd_create
-from .sys.files import AT_FDCWD, close, openat
+from .errors import ConfigInvalid, ConsoleExists, ContainerError, ProcessNotExecuted, SyscallError
+from .sys.fds import memfd_create, pipe2
+from .sys.files import AT_FDCWD, close_all, openat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -235,21 +236,20 @@ class Streams:
         return _descriptor(f"process.{name}", wanted)
 
     def _pipe(self, name: str, reading: bool) -> int:
-        read, write = os.pipe()
+        read, write = pipe2()
         theirs, self._kept[name] = (read, write) if reading else (write, read)
         return self._own(theirs)
 
     def given(self) -> None:
         """Close what has been passed on."""
-        while self._ours:
-            close(self._ours.pop())
+        ours, self._ours = self._ours, []
+        close_all(ours)
 
     def abandon(self) -> None:
         """Close everything: the start has failed."""
-        self.given()
-        for fd in [*self._kept.values(), *[fd for fd, _, _ in self._copies]]:
-            os.close(fd)
-        self._kept, self._copies = {}, []
+        opened = [*self._ours, *self._kept.values(), *[fd for fd, _, _ in self._copies]]
+        self._ours, self._kept, self._copies = [], {}, []
+        close_all(opened)
 
     def attach(self, process: Process) -> None:
         """Turn the pipes into file objects of the process, and start to copy."""
@@ -289,8 +289,9 @@ def _descriptor(where: str, file: Any) -> int:
         raise ConfigInvalid(where, f"expected a descriptor, a file or one of PIPE, DEVNULL, STDOUT, got {file!r}")
     try:
         os.fstat(fd)
-    except OSError:
-        raise ConfigInvalid(where, f"{fd} is not an open descriptor") from None
+    except OSError as error:
+        problem = "is not an open descriptor" if error.errno == EBADF else f"cannot be used: {error.strerror}"
+        raise ConfigInvalid(where, f"{fd} {problem}") from None
     return fd
 
 
@@ -303,8 +304,10 @@ def _in_memory(data: bytes | bytearray | memoryview) -> int:
             view = view[os.write(fd, view):]
         os.lseek(fd, 0, os.SEEK_SET)
         return fd
-    except BaseException:
+    except BaseException as error:
         os.close(fd)
+        if isinstance(error, OSError):
+            raise SyscallError("write", error.errno or 0, "stdin", size=memoryview(data).nbytes) from None
         raise
 
 

@@ -15,6 +15,7 @@ from .strictjson import joined, shortened, step
 from .sys.capability import CAP
 from .sys.mount import MS
 from .sys.nsfs import get_nstype
+from .sys.files import close
 from .sys.openat2 import RESOLVE, openat2
 
 TYPE_CHECKING = False
@@ -165,7 +166,7 @@ def rootfs(config: Config, kinds: Kinds) -> None:
     if path != normal:
         raise ConfigInvalid("rootfs", f"{path!r} is not a plain path", hint=f"write {normal!r}")
     try:
-        os.close(openat2(-100, path, _ROOT_OPEN, resolve=_NO_SYMLINKS))
+        close(openat2(-100, path, _ROOT_OPEN, resolve=_NO_SYMLINKS))
     except SyscallError as error:
         raise _no_rootfs(path, error.errno or 0) from None
 
@@ -233,7 +234,7 @@ def _joinable(at: str, namespace: Namespace) -> None:
             raise
         raise ConfigInvalid(at, f"{path!r} is not a namespace", hint=hint) from None
     finally:
-        os.close(fd)
+        close(fd)
     if found != kind.flag:
         raise ConfigInvalid(at, f"{path!r} is a namespace of another type: {found}, not {kind.flag}", hint=hint)
 
