@@ -55,6 +55,7 @@ class Birth:
         self._zygote = zygote
         self._link = -1
         self._early: list[Message] = []
+        self._half = sync.Half()
         self._helped = False
         self._told: tuple[Message, Sequence[int]] | None = None
         self._helper: Child | None = None
@@ -88,8 +89,11 @@ class Birth:
     def hang_up(self) -> None:
         """Close the link: a child that still waits to hear what to be goes away."""
         link, self._link = self._link, -1
-        if link >= 0:
-            close(link)
+        try:
+            self._half.drop()
+        finally:
+            if link >= 0:
+                close(link)
 
     def request(self, flags: int, join: Sequence[tuple[int, int]] = (), *, cgroup: int | None = None,
                 offsets: str | None = None, oom_score_adj: int | None = None) -> None:
@@ -162,7 +166,7 @@ class Birth:
 
     def _read(self) -> tuple[Message | None, list[int]]:
         try:
-            return sync.receive(self._link)
+            return sync.receive(self._link, self._half)
         except SyscallError as error:
             if error.errno != ECONNRESET:
                 raise
