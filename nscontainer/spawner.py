@@ -283,16 +283,19 @@ class Zygote:
             for fd in (theirs, owner, self._words, sealed):
                 opened.append(fcntl_dupfd(fd, 10))  # one by one: whichever fails, those before are closed
                 sources.append(opened[-1])
-            pid = os.posix_spawn(
-                f"/proc/self/fd/{sources[3]}", args, {"_LIBCONTAINER_INITTYPE": "zygote"},
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
-                    (os.POSIX_SPAWN_DUP2, 0, 1),
-                    (os.POSIX_SPAWN_DUP2, sources[2], 2),
-                    (os.POSIX_SPAWN_DUP2, sources[0], 3),
-                    (os.POSIX_SPAWN_DUP2, sources[1], 4),
-                ],
-                setsigmask=[], setsigdef=_ALL_SIGNALS)
+            try:
+                pid = os.posix_spawn(
+                    f"/proc/self/fd/{sources[3]}", args, {"_LIBCONTAINER_INITTYPE": "zygote"},
+                    file_actions=[
+                        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
+                        (os.POSIX_SPAWN_DUP2, 0, 1),
+                        (os.POSIX_SPAWN_DUP2, sources[2], 2),
+                        (os.POSIX_SPAWN_DUP2, sources[0], 3),
+                        (os.POSIX_SPAWN_DUP2, sources[1], 4),
+                    ],
+                    setsigmask=[], setsigdef=_ALL_SIGNALS)
+            except OSError as error:
+                raise SyscallError("posix_spawn", error.errno or 0, args[0]) from None
             try:
                 self._process = Child(pid, pidfd_open(pid))
             except BaseException:
