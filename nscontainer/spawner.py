@@ -307,8 +307,7 @@ class Zygote:
             os.close(control)
             raise
         finally:
-            for fd in opened:
-                os.close(fd)
+            close_all(opened)
 
 
 # SIGKILL and SIGSTOP cannot be set; 32 and 33 are the C library's own.
