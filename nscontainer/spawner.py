@@ -224,7 +224,7 @@ class Zygote:
         """Start it if it does not run yet. It loads while the caller goes on."""
         with self._lock:
             # After a fork this object is a copy, and the zygote behind it somebody else's: its clones would be too.
-            if self._owner != os.getpid() or self._process is None or self._process.poll() is not None:
+            if self._owner != os.getpid() or self._control < 0 or self._process is None or self._process.poll():
                 self._stop()
                 self._start()
 
@@ -261,12 +261,12 @@ class Zygote:
     def _stop(self) -> None:
         opened = [fd for fd in (self._control, self._words) if fd >= 0]
         self._control = self._words = -1
-        process, self._process = self._process, None
         try:
             close_all(opened)
         finally:
-            if process is not None and self._owner == os.getpid():
-                process.kill()
+            if self._process is not None and self._owner == os.getpid():
+                self._process.kill()
+            self._process = None  # not sooner: if it could not be killed, the next one to stop it will try again
 
     def _start(self) -> None:
         require_kernel()
