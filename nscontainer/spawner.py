@@ -328,20 +328,20 @@ def seal_interpreter(path: str) -> int:
 
 
 def _open_through_overlay(folder: str, name: str) -> int:
-    context = fsopen("overlay")
+    opened = [fsopen("overlay")]
     try:
         if ":" in folder or "," in folder or "\\" in folder:
             raise SyscallError("fsconfig", EINVAL, folder)
         # Overlay wants two layers when it is to be read-only; any folder beside the first will do for the second.
-        fsconfig_string(context, "lowerdir", f"{folder}:{_PACKAGE}")
-        fsconfig_create(context)
-        mount = fsmount(context, int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV))
+        fsconfig_string(opened[0], "lowerdir", f"{folder}:{_PACKAGE}")
+        fsconfig_create(opened[0])
+        opened.append(fsmount(opened[0], int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV)))
+        opened.append(openat(opened[1], name, os.O_PATH))
+        while len(opened) > 1:
+            close(opened.pop(0))
+        return opened.pop()
     finally:
-        close(context)
-    try:
-        return openat(mount, name, os.O_PATH)
-    finally:
-        close(mount)
+        close_all(opened)
 
 
 def _copy_to_memory(path: str) -> int:
