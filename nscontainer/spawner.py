@@ -15,7 +15,7 @@ from . import sync
 from .errors import ContainerError, ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
 from .handles import SIGKILL, Child
 from .sys.fds import F_SEAL, SOCK, add_seals, memfd_create, socketpair
-from .sys.files import close, close_all, fcntl_dupfd, openat
+from .sys.files import AT_FDCWD, close, close_all, fcntl_dupfd, openat
 from .sys.libc import require_kernel
 from .sys.mount_api import MOUNT_ATTR, fsconfig_create, fsconfig_string, fsmount, fsopen
 from .sys.pidfd import pidfd_open
@@ -345,13 +345,15 @@ def _open_through_overlay(folder: str, name: str) -> int:
 
 
 def _copy_to_memory(path: str) -> int:
-    with open(path, "rb", buffering=0) as program:
-        copy = memfd_create("nscontainer", allow_sealing=True, executable=True)
-        try:
-            while os.sendfile(copy, program.fileno(), None, 1 << 30):
-                pass
-            add_seals(copy, F_SEAL.SEAL | F_SEAL.SHRINK | F_SEAL.GROW | F_SEAL.WRITE)
-            return copy
-        except BaseException:
-            os.close(copy)
-            raise
+    opened = [openat(AT_FDCWD, path, os.O_RDONLY)]
+    try:
+        opened.append(memfd_create("nscontainer", allow_sealing=True, executable=True))
+        while os.sendfile(opened[1], opened[0], None, 1 << 30):
+            pass
+        add_seals(opened[1], F_SEAL.SEAL | F_SEAL.SHRINK | F_SEAL.GROW | F_SEAL.WRITE)
+        close(opened.pop(0))
+        return opened.pop()
+    except OSError as error:
+        raise error if isinstance(error, SyscallError) else SyscallError("sendfile", error.errno or 0, path) from None
+    finally:
+        close_all(opened)
