@@ -304,7 +304,7 @@ class Zygote:
                 raise
             self._control = control
         except BaseException:
-            os.close(control)
+            close(control)
             raise
         finally:
             close_all(opened)
