@@ -108,7 +108,7 @@ class Birth:
         self.hang_up()
         self._link, theirs = socketpair(SOCK.STREAM)
         try:
-            self._zygote.ask(self._request, [theirs, *self._descriptors])
+            self._asked = self._zygote.ask(self._request, [theirs, *self._descriptors])
         finally:
             close(theirs)
 
@@ -117,6 +117,7 @@ class Birth:
         try:
             return self._born()
         except ZygoteGone:  # killed, by the kernel for want of memory perhaps: a new one may be luckier, once
+            self._zygote.end(self._asked)  # its sockets are closed before it is known to have ended
             self._ask()
             if self._told is not None:
                 self.tell(*self._told)
@@ -228,20 +229,26 @@ class Zygote:
                 self._stop()
                 self._start()
 
-    def ask(self, request: Message, descriptors: Sequence[int]) -> None:
-        """Send one request, whole: other threads wait their turn."""
+    def ask(self, request: Message, descriptors: Sequence[int]) -> Child | None:
+        """Send one request, whole: other threads wait their turn. Return the process that it went to."""
         for _ in range(2):
             self.start()
             with self._lock:
                 try:
                     sync.send(self._control, request, descriptors)
-                    return
+                    return self._process
                 except SyscallError as error:
                     if error.errno not in (EPIPE, ECONNRESET):
                         raise
                     words = self.last_words()
                     self._stop()  # it ends, or has ended: the next start makes another
         raise ZygoteGone(f"the zygote has ended{words}")
+
+    def end(self, process: Child | None) -> None:
+        """End the zygote if it is still *process*: that one serves no longer."""
+        with self._lock:
+            if self._process is process:
+                self._stop()
 
     def last_words(self) -> str:
         """What it wrote to standard error while it started, for an error message."""
