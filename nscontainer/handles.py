@@ -83,6 +83,7 @@ class Child(_Handle):
     def __init__(self, pid: int, pidfd: int) -> None:
         super().__init__(pid, pidfd)
         self._polling = 0
+        self._killed = False
         self._ended: WaitResult | None = None
 
     def poll(self, timeout: float | None = 0) -> WaitResult | None:
@@ -124,6 +125,7 @@ class Child(_Handle):
 
     def kill(self) -> WaitResult:
         """Kill it and wait for the end."""
+        self._killed = True
         if self.poll() is None:
             try:
                 self.signal(SIGKILL)
@@ -138,6 +140,15 @@ class Child(_Handle):
         """Return a descriptor of the process for somebody else to keep; ESRCH after the end."""
         with self._lock:
             return self._copy()
+
+    def __del__(self) -> None:
+        if self._killed and self._ended is None and self._pidfd >= 0:
+            try:
+                wait_pidfd(self._pidfd, nohang=True)  # kill() was interrupted, and nobody else is to wait for it
+            except SyscallError as error:
+                if error.errno != ECHILD:
+                    raise
+        self._close()
 
 
 class Stranger(_Handle):
