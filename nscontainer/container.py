@@ -23,7 +23,7 @@ from .spawner import Birth
 from .state import State, Status, prepare_state, publish_state, remove_state
 from .sys.capability import last_cap
 from .sys.clone import CLONE
-from .sys.files import AT_FDCWD, close, readlinkat
+from .sys.files import AT_FDCWD, close, close_all, readlinkat
 from .sys.resource import prlimit
 
 TYPE_CHECKING = False
@@ -187,44 +187,43 @@ class Container:
         entries: list[int] = []
         maps: list[int] = []
         try:
-            cgroup, entries = self._ways_into_cgroup()
             with Birth(self._zygote) as birth:
-                birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets)
-                message, descriptors = self._message("standard", process, streams, config.pack(), entries)
-                for at in self._map_mounts(maps):
-                    message["mount_maps"][str(at)] = len(descriptors)
-                    descriptors.append(maps[-1])
-                # What there is to do outside must be done before the child hears what to be. If there is nothing, it
-                # may hear at once: while it is being cloned, the message waits for it.
-                outside = plan.flags & CLONE.NEWUSER or config.rlimits
-                if not outside:
-                    birth.tell(message, descriptors)
-                child = birth.born()
-                if outside:
-                    if plan.flags & CLONE.NEWUSER:
-                        birth.hear()
-                        idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
-                    self._raise_limits(child.pid)
-                    birth.tell(message, descriptors)
-                self._remember(child, streams)
-                streams.given()
-                while (wish := birth.hear()) is not None:
-                    self._run_hooks(wish["hook"], wish["index"], child.pid)
-                    birth.tell({"go": True})
-                if self._directory is not None:
-                    publish_state(self._directory)
-                self._init = child
-                for hook in config.hooks.poststart:
-                    hooks.run(hook, self._hook_state(child.pid))
-                return child
+                try:
+                    cgroup, entries = self._ways_into_cgroup()
+                    birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets)
+                    message, descriptors = self._message("standard", process, streams, config.pack(), entries)
+                    for at in self._map_mounts(maps):
+                        message["mount_maps"][str(at)] = len(descriptors)
+                        descriptors.append(maps[-1])
+                    # What there is to do outside must be done before the child hears what to be. If there is nothing,
+                    # it may hear at once: while it is being cloned, the message waits for it.
+                    outside = plan.flags & CLONE.NEWUSER or config.rlimits
+                    if not outside:
+                        birth.tell(message, descriptors)
+                    child = birth.born()
+                    if outside:
+                        if plan.flags & CLONE.NEWUSER:
+                            birth.hear()
+                            idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
+                        self._raise_limits(child.pid)
+                        birth.tell(message, descriptors)
+                    self._remember(child, streams)
+                    streams.given()
+                    while (wish := birth.hear()) is not None:
+                        self._run_hooks(wish["hook"], wish["index"], child.pid)
+                        birth.tell({"go": True})
+                    if self._directory is not None:
+                        publish_state(self._directory)
+                    self._init = child
+                    for hook in config.hooks.poststart:
+                        hooks.run(hook, self._hook_state(child.pid))
+                    return child
+                finally:  # inside: should closing fail, the child is not to live
+                    close_all([*plan.take(), *maps, *entries, *([] if cgroup is None else [cgroup])])
         except BaseException:
             self._init = None
             self._clear_cgroup()
             raise
-        finally:
-            plan.close()
-            for fd in (*maps, *entries, *([] if cgroup is None else [cgroup])):
-                close(fd)
 
     def _ways_into_cgroup(self) -> tuple[int | None, list[int]]:
         """Make the cgroup, and return what gets a process into it.
@@ -261,10 +260,10 @@ class Container:
         target = self._init.share()
         cgroup: int | None = None
         entries: list[int] = []
-        try:
-            cgroup, entries = self._ways_into_cgroup()
-            packed = self._config.pack()
-            with Birth(self._zygote) as birth:
+        with Birth(self._zygote) as birth:
+            try:
+                cgroup, entries = self._ways_into_cgroup()
+                packed = self._config.pack()
                 birth.request(0, [(namespaces.mask_to_enter(self._config), target)], cgroup=cgroup,
                               oom_score_adj=self._config.oom_score_adj)
                 packed = {name: packed[name] for name in _FOR_ENTERING if name in packed}
@@ -276,9 +275,8 @@ class Container:
                 birth.hear()
                 self._init.keep(child)
                 return child
-        finally:
-            for fd in (target, *entries, *([] if cgroup is None else [cgroup])):
-                close(fd)
+            finally:  # inside: should closing fail, the child is not to live
+                close_all([target, *entries, *([] if cgroup is None else [cgroup])])
 
     def _clear_cgroup(self) -> None:
         """Kill whoever is left in the cgroup, in a container without a pid namespace for example, and remove it."""

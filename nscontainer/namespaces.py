@@ -14,7 +14,7 @@ from errno import EACCES, EAGAIN, EINVAL, ENOENT, ENOMEM, ENOSPC, ENOTDIR, EPERM
 
 from .errors import ConfigInvalid, SyscallError
 from .sys.clone import CLONE, setns, unshare
-from .sys.files import AT_FDCWD, MAGIC, close, fstatfs, openat, read_all, write_all
+from .sys.files import AT_FDCWD, MAGIC, close, close_all, fstatfs, openat, read_all, write_all
 from .sys.nsfs import get_nstype, get_parent, get_userns
 from .sys.procfs import process_stat
 
@@ -86,8 +86,12 @@ class Plan:
 
     def close(self) -> None:
         """Close the descriptors."""
-        while self.join:
-            close(self.join.pop()[1])
+        close_all(self.take())
+
+    def take(self) -> list[int]:
+        """Return the descriptors, for the caller to close."""
+        joins, self.join = self.join, []
+        return [fd for _, fd in joins]
 
     __del__ = close
 
