@@ -195,18 +195,12 @@ class Container:
                     for at in self._map_mounts(maps):
                         message["mount_maps"][str(at)] = len(descriptors)
                         descriptors.append(maps[-1])
-                    # What there is to do outside must be done before the child hears what to be. If there is nothing,
-                    # it may hear at once: while it is being cloned, the message waits for it.
-                    outside = plan.flags & CLONE.NEWUSER or config.rlimits
-                    if not outside:
-                        birth.tell(message, descriptors)
                     child = birth.born()
-                    if outside:
-                        if plan.flags & CLONE.NEWUSER:
-                            birth.hear()
-                            idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
-                        self._raise_limits(child.pid)
-                        birth.tell(message, descriptors)
+                    if plan.flags & CLONE.NEWUSER:
+                        birth.hear()
+                        idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
+                    self._raise_limits(child.pid)
+                    birth.tell(message, descriptors)
                     self._remember(child, streams)
                     streams.given()
                     while (wish := birth.hear()) is not None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from _thread import RLock
 from errno import EBADF, ECHILD, EINVAL, ENOENT, ESRCH
-from time import monotonic
+from os import P_PID, WEXITED, WNOHANG, getpid, listdir, waitid
+from time import monotonic, sleep
 
 from .errors import SyscallError
 from .sys.fds import poll
@@ -16,7 +17,7 @@ from .sys.files import close, fcntl_dupfd
 from .sys.pidfd import WaitResult, pidfd_exit_status, pidfd_open, pidfd_send_signal, wait_pidfd
 from .sys.procfs import process_stat
 
-__all__ = ["Child", "Stranger", "start_time"]
+__all__ = ["Child", "Stranger", "reap_stray", "start_time"]
 
 SIGKILL = 9
 _A_WHILE = 100  # ms: how soon we notice a process that has entered since we began to wait
@@ -25,6 +26,21 @@ _A_WHILE = 100  # ms: how soon we notice a process that has entered since we beg
 def start_time(pid: int) -> str:
     """Return when the process started, in clock ticks since boot: with the pid it names one process for good."""
     return str(process_stat(pid).start_time)
+
+
+def reap_stray(comm: str, within: float = 1.0) -> None:
+    """Reap a child of ours that is about to end and of which only the name is known; give up after *within* seconds."""
+    end = monotonic() + within
+    while monotonic() < end:
+        for name in listdir("/proc"):
+            try:
+                found = process_stat(name) if name.isdecimal() else None
+                if found is not None and (found.ppid, found.comm, found.state) == (getpid(), comm, "Z"):
+                    if waitid(P_PID, found.pid, WEXITED | WNOHANG):
+                        return
+            except (SyscallError, ChildProcessError):
+                continue  # it has gone, or another thread was waiting for that one
+        sleep(0.002)
 
 
 class _Handle:

@@ -13,8 +13,8 @@ from errno import ECONNRESET, EINVAL, EPIPE
 
 from . import sync
 from .errors import ContainerError, ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
-from .handles import SIGKILL, Child
-from .sys.fds import F_SEAL, SOCK, add_seals, memfd_create, socketpair
+from .handles import SIGKILL, Child, reap_stray
+from .sys.fds import F_SEAL, SOCK, add_seals, memfd_create, poll, socketpair
 from .sys.files import AT_FDCWD, close, close_all, fcntl_dupfd, openat
 from .sys.libc import require_kernel
 from .sys.mount_api import MOUNT_ATTR, fsconfig_create, fsconfig_string, fsmount, fsopen
@@ -41,6 +41,10 @@ _OPTIONS = ("-I", "-S", "-B", "-X", "utf8", "-X", "disable-remote-debug",
             "-c", _BOOTSTRAP, os.path.dirname(_PACKAGE), os.path.basename(_PACKAGE), "nscontainer-zygote")
 
 
+_NAME = "nscontainer-zyg"  # the comm of a zygote, and of its clones until they execute their program
+_PATIENCE = 500  # ms, after which we look whether the zygote is still alive
+
+
 class ZygoteGone(SetupError):
     """The zygote ended while it was asked for a process."""
 
@@ -57,7 +61,7 @@ class Birth:
         self._early: list[Message] = []
         self._half = sync.Half()
         self._helped = False
-        self._told: tuple[Message, Sequence[int]] | None = None
+        self._asked: Child | None = None  # the zygote that is to make it
         self._helper: Child | None = None
         self.child: Child | None = None
 
@@ -119,13 +123,12 @@ class Birth:
         except ZygoteGone:  # killed, by the kernel for want of memory perhaps: a new one may be luckier, once
             self._zygote.end(self._asked)  # its sockets are closed before it is known to have ended
             self._ask()
-            if self._told is not None:
-                self.tell(*self._told)
             return self._born()
 
     def _born(self) -> Child:
         failed = None
         while self.child is None or self._helped and self._helper is None:
+            self._await_news()
             message, received = self._read()
             if message is None:
                 raise failed or self._silence()
@@ -141,10 +144,19 @@ class Birth:
             raise failed
         return self.child
 
+    def _await_news(self) -> None:
+        """Wait for a message about the new process, as long as there is a zygote to send one."""
+        assert self._asked is not None
+        while not poll((self._link,), _PATIENCE):
+            if self._asked.poll() is not None and not poll((self._link,), 0):
+                # It was killed between the clone and the message. The child holds the other end of our link, and goes
+                # when this one is closed; all we know of it is its name.
+                self.hang_up()
+                reap_stray(_NAME)
+                raise ZygoteGone("the zygote was killed while it cloned a process")
+
     def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Say something to the child, which need not be born yet. If it is gone, the next hear() explains why."""
-        if self.child is None:
-            self._told = (message, descriptors)
+        """Say something to the child. If it is gone, the next hear() explains why."""
         try:
             sync.send(self._link, message, descriptors)
         except SyscallError as error:
