@@ -145,14 +145,17 @@ class Birth:
         return self.child
 
     def _await_news(self) -> None:
-        """Wait for a message about the new process, as long as there is a zygote to send one."""
-        assert self._asked is not None
+        """Wait for a message about the new process, as long as there is somebody to send one."""
+        sender = self._helper or self._asked
+        assert sender is not None
         while not poll((self._link,), _PATIENCE):
-            if self._asked.poll() is not None and not poll((self._link,), 0):
+            if sender.poll() is not None and not poll((self._link,), 0):
                 # It was killed between the clone and the message. The child holds the other end of our link, and goes
                 # when this one is closed; all we know of it is its name.
                 self.hang_up()
                 reap_stray(_NAME)
+                if sender is self._helper:
+                    raise SetupError("the helper that joins namespaces was killed while it cloned a process")
                 raise ZygoteGone("the zygote was killed while it cloned a process")
 
     def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
