@@ -26,7 +26,8 @@ __all__ = [
     "AT", "AT_EMPTY_PATH", "AT_FDCWD", "AT_RECURSIVE", "AT_REMOVEDIR", "AT_SYMLINK_NOFOLLOW", "MAGIC", "RENAME", "ST",
     "Statfs", "chdir", "chroot", "close", "close_all", "dup3", "fchdir", "fchmod", "fchmodat", "fchmodat2", "fchownat",
     "fcntl_dupfd", "fcntl_getfd", "fcntl_getfl", "fcntl_setfd", "fcntl_setfl", "fstat", "fstatfs", "getcwd", "linkat",
-    "mkdirat", "mknodat", "openat", "read", "read_all", "readlinkat", "renameat2", "symlinkat", "umask", "unlinkat",
+    "listdir",
+    "mkdirat", "mknodat", "openat", "read", "read_all", "readlinkat", "renameat2", "stat", "symlinkat", "umask", "unlinkat",
     "write", "write_all",
 ]
 
@@ -236,6 +237,22 @@ def fstat(fd: int) -> os.stat_result:
         return os.fstat(fd)
     except OSError as error:
         raise SyscallError("fstat", error.errno or 0, fd=fd) from None
+
+
+def stat(path: str) -> os.stat_result:
+    """Return what stat(2) says about *path*, or about what it leads to."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise SyscallError("stat", error.errno or 0, path) from None
+
+
+def listdir(path: str) -> list[str]:
+    """Return the names in a directory, in no order: getdents64(2)."""
+    try:
+        return os.listdir(path)
+    except OSError as error:
+        raise SyscallError("listdir", error.errno or 0, path) from None
 
 
 class MAGIC(Enumeration):
