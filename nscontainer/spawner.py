@@ -268,10 +268,10 @@ class Zygote:
     def last_words(self) -> str:
         """What it wrote to standard error while it started, for an error message."""
         try:
-            text = os.pread(self._words, 4096, 0).decode(errors="replace").strip()
+            text = os.pread(self._words, 1 << 16, 0).decode(errors="replace").strip()
         except OSError:
-            return ""
-        return f": {text}" if text else ""
+            return ""  # never started: the words are an ornament of the error that is on its way
+        return f": {text.splitlines()[-1]}" if text else ""  # of a traceback, the error
 
     def close(self) -> None:
         """End it. Containers that run go on running."""
