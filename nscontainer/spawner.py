@@ -342,7 +342,7 @@ def seal_interpreter(path: str) -> int:
     An overlay of its folder and another, read-only and attached nowhere, costs 0.2 ms and no memory, and needs root.
     A sealed copy in memory serves everybody else, and folders that overlay does not take.
     """
-    folder, name = os.path.split(path)
+    folder, name = os.path.split(os.path.realpath(path))  # an absolute symlink would lead out of the overlay
     try:
         return _open_through_overlay(folder, name)
     except SyscallError:  # EPERM: not root; ENODEV, EINVAL, ELOOP: no overlay here: the copy is as safe
@@ -358,7 +358,7 @@ def _open_through_overlay(folder: str, name: str) -> int:
         fsconfig_string(opened[0], "lowerdir", f"{folder}:{_PACKAGE}")
         fsconfig_create(opened[0])
         opened.append(fsmount(opened[0], int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV)))
-        opened.append(openat(opened[1], name, os.O_PATH))
+        opened.append(openat(opened[1], name, os.O_PATH | os.O_NOFOLLOW))
         while len(opened) > 1:
             close(opened.pop(0))
         return opened.pop()
