@@ -23,7 +23,7 @@ from .spawner import Birth
 from .state import State, Status, prepare_state, publish_state, remove_state
 from .sys.capability import last_cap
 from .sys.clone import CLONE
-from .sys.files import AT_FDCWD, close, close_all, readlinkat
+from .sys.files import AT_FDCWD, close, close_all, openat, readlinkat
 from .sys.resource import prlimit
 
 TYPE_CHECKING = False
@@ -309,7 +309,7 @@ class Container:
                 holder = birth.born()
                 birth.hear()
                 idmap.write(holder.pid, mount.uid_mappings, mount.gid_mappings)
-                opened.append(os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC))
+                opened.append(openat(AT_FDCWD, f"/proc/{holder.pid}/ns/user", os.O_RDONLY))
                 birth.hang_up()  # nothing to become: it goes away
                 holder.poll(None)
             yield at
