@@ -166,15 +166,20 @@ class Container:
             if status is Status.CHECKPOINTED:
                 raise ContainerNotRunning(f"container {self.id!r} is checkpointed", hint="restore it")
             streams = Streams(process)
+            child = None
             try:
                 if status is Status.RUNNING:
                     child = self._enter(process, streams)
                 else:
                     child = self._begin(process, streams)
+                process.started(child, streams)
             except BaseException:
-                streams.abandon()
+                try:
+                    if child is not None:
+                        child.kill()
+                finally:
+                    streams.abandon()
                 raise
-            process.started(child, streams)
 
     def _gone(self) -> ContainerNotExists:
         return ContainerNotExists(f"container {self.id!r} has been destroyed")

@@ -35,9 +35,10 @@ def reap_stray(comm: str, within: float = 1.0) -> None:
         for name in listdir("/proc"):
             try:
                 found = process_stat(name) if name.isdecimal() else None
-                if found is not None and (found.ppid, found.comm, found.state) == (getpid(), comm, "Z"):
-                    if waitid(P_PID, found.pid, WEXITED | WNOHANG):
-                        return
+                if found is None or (found.ppid, found.comm, found.state) != (getpid(), comm, "Z"):
+                    continue
+                if waitid(P_PID, found.pid, WEXITED | WNOHANG):
+                    return
             except (SyscallError, ChildProcessError):
                 continue  # it has gone, or another thread was waiting for that one
         sleep(0.002)

@@ -163,8 +163,8 @@ class Process:
 
     def started(self, child: Child, streams: Streams) -> None:
         """Take on the running process: the container calls this."""
-        self._child, self._streams = child, streams
         streams.attach(self)
+        self._child, self._streams = child, streams
 
 
 def _exit_state(ended: WaitResult) -> ExitState:
@@ -252,19 +252,24 @@ class Streams:
         close_all(opened)
 
     def attach(self, process: Process) -> None:
-        """Turn the pipes into file objects of the process, and start to copy."""
-        for name, fd in self._kept.items():
-            setattr(process, name, os.fdopen(fd, "wb" if name == "stdin" else "rb"))
-        self._kept = {}
-        if self._copies:
-            from threading import Thread  # importing it costs more than most starts; few processes need it
+        """Turn the pipes into file objects of the process, and start to copy. What fails is left to abandon()."""
+        try:
+            while self._kept:
+                name, fd = next(iter(self._kept.items()))
+                setattr(process, name, os.fdopen(fd, "wb" if name == "stdin" else "rb"))
+                del self._kept[name]
+            if self._copies:
+                from threading import Thread  # importing it costs more than most starts; few processes need it
 
-            for fd, stream, reading in self._copies:
-                copy = Thread(target=_feed if reading else _drain, args=(fd, stream), daemon=True)
-                copy.start()
-                if not reading:  # a program need not read all that it was offered
-                    self._threads.append(copy)
-            self._copies = []
+                while self._copies:
+                    fd, stream, reading = self._copies[0]
+                    copy = Thread(target=_feed if reading else _drain, args=(fd, stream), daemon=True)
+                    copy.start()
+                    del self._copies[0]
+                    if not reading:  # a program need not read all that it was offered
+                        self._threads.append(copy)
+        except (OSError, RuntimeError) as error:  # RuntimeError: no further thread
+            raise ContainerError(f"cannot attach to the streams of {process!r}: {error}") from None
 
     def join(self, deadline: float | None = None) -> bool:
         """Wait until everything the process wrote has been copied; False when that is not so by *deadline*."""

@@ -26,9 +26,8 @@ __all__ = [
     "AT", "AT_EMPTY_PATH", "AT_FDCWD", "AT_RECURSIVE", "AT_REMOVEDIR", "AT_SYMLINK_NOFOLLOW", "MAGIC", "RENAME", "ST",
     "Statfs", "chdir", "chroot", "close", "close_all", "dup3", "fchdir", "fchmod", "fchmodat", "fchmodat2", "fchownat",
     "fcntl_dupfd", "fcntl_getfd", "fcntl_getfl", "fcntl_setfd", "fcntl_setfl", "fstat", "fstatfs", "getcwd", "linkat",
-    "listdir",
-    "mkdirat", "mknodat", "openat", "read", "read_all", "readlinkat", "renameat2", "stat", "symlinkat", "umask", "unlinkat",
-    "write", "write_all",
+    "listdir", "mkdirat", "mknodat", "openat", "read", "read_all", "readlinkat", "renameat2", "stat", "symlinkat",
+    "umask", "unlinkat", "write", "write_all",
 ]
 
 
