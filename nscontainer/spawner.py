@@ -113,6 +113,9 @@ class Birth:
         self._link, theirs = socketpair(SOCK.STREAM)
         try:
             self._asked = self._zygote.ask(self._request, [theirs, *self._descriptors])
+        except BaseException:
+            self.hang_up()  # nobody has heard of it
+            raise
         finally:
             close(theirs)
 
