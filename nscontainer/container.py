@@ -23,7 +23,7 @@ from .spawner import Birth
 from .state import State, Status, prepare_state, publish_state, remove_state
 from .sys.capability import last_cap
 from .sys.clone import CLONE
-from .sys.files import AT_FDCWD, close, readlinkat
+from .sys.files import AT_FDCWD, close, exists, readlinkat
 from .sys.resource import prlimit
 
 TYPE_CHECKING = False
@@ -85,7 +85,7 @@ class Container:
         """Say what it is doing, asking the kernel each time."""
         with self._lock:
             if self._init is None or self._init.poll():
-                marked = self._directory is not None and os.path.exists(f"{self._directory}/checkpoint")
+                marked = self._directory is not None and exists(f"{self._directory}/checkpoint")
                 return Status.CHECKPOINTED if marked else Status.DESTROYED
             return Status.PAUSED if self._manager is not None and self._manager.frozen() else Status.RUNNING
 
@@ -188,29 +188,30 @@ class Container:
         maps: list[int] = []
         try:
             cgroup, entries = self._ways_into_cgroup()
-            with Birth(self._zygote) as birth:
-                birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets)
+            plain = cgroup is None and not plan.join and not plan.offsets
+            with self._zygote.birth(plan.flags) if plain else Birth(self._zygote) as birth:
+                if not plain:
+                    birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets)
                 message, descriptors = self._message("standard", process, streams, config.pack(), entries)
+                message["look"] = birth.looks and not streams.extra
                 for at in self._map_mounts(maps):
                     message["mount_maps"][str(at)] = len(descriptors)
                     descriptors.append(maps[-1])
-                # What there is to do outside must be done before the child hears what to be. If there is nothing, it
-                # may hear at once: while it is being cloned, the message waits for it.
-                outside = plan.flags & CLONE.NEWUSER or config.rlimits
-                if not outside:
-                    birth.tell(message, descriptors)
                 child = birth.born()
-                if outside:
-                    if plan.flags & CLONE.NEWUSER:
-                        birth.hear()
-                        idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
-                    self._raise_limits(child.pid)
-                    birth.tell(message, descriptors)
+                if plan.flags & CLONE.NEWUSER:
+                    birth.hear()
+                    idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
+                self._raise_limits(child.pid)
+                birth.tell(message, descriptors)
                 self._remember(child, streams)
                 streams.given()
-                while (wish := birth.hear()) is not None:
+                if plain:
+                    self._zygote.prepare(plan.flags)
+                for _ in range(_wishes(message["hooks"])):
+                    wish = birth.hear()
                     self._run_hooks(wish["hook"], wish["index"], child.pid)
                     birth.tell({"go": True})
+                birth.runs()
                 if self._directory is not None:
                     publish_state(self._directory)
                 self._init = child
@@ -273,7 +274,7 @@ class Container:
                 self._raise_limits(child.pid)
                 birth.tell(message, descriptors)
                 streams.given()
-                birth.hear()
+                birth.runs()
                 self._init.keep(child)
                 return child
         finally:
@@ -304,6 +305,7 @@ class Container:
             "cgroups": list(range(given, given + len(entries))), "mount_maps": {}, "last_cap": last_cap(),
             "state": self._hook_state(0).to_json(),
             "hooks": {**inside, "create_runtime": any(getattr(hook_lists, name) for name in OUTSIDE)},
+            "look": False,
         }
         return message, [*streams.give, *entries]
 
@@ -361,3 +363,8 @@ class Container:
                 for hook in self._config.hooks.poststop:
                     hooks.run(hook, self._hook_state(0).to_json())
 
+
+def _wishes(hook_lists: Message) -> int:
+    """Return how many times the child will ask us to run a hook: once for all outside, and for each callable inside."""
+    inside: int = sum(hook_lists[name].count(None) for name in INSIDE)
+    return inside + bool(hook_lists["create_runtime"])

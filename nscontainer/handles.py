@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from _thread import RLock
 from errno import EBADF, ECHILD, EINVAL, ENOENT, ESRCH
-from time import monotonic
+from os import P_PID, WEXITED, WNOHANG, listdir, waitid
+from time import monotonic, sleep
 
 from .errors import SyscallError
 from .sys.fds import poll
@@ -16,7 +17,7 @@ from .sys.files import close, fcntl_dupfd
 from .sys.pidfd import WaitResult, pidfd_exit_status, pidfd_open, pidfd_send_signal, wait_pidfd
 from .sys.procfs import process_stat
 
-__all__ = ["Child", "Stranger", "start_time"]
+__all__ = ["Child", "Stranger", "reap_stray", "start_time"]
 
 SIGKILL = 9
 _A_WHILE = 100  # ms: how soon we notice a process that has entered since we began to wait
@@ -25,6 +26,28 @@ _A_WHILE = 100  # ms: how soon we notice a process that has entered since we beg
 def start_time(pid: int) -> str:
     """Return when the process started, in clock ticks since boot: with the pid it names one process for good."""
     return str(process_stat(pid).start_time)
+
+
+def reap_stray(comm: str, within: float = 1.0) -> None:
+    """Reap a child of ours that is about to end and of which only the name is known; give up after *within* seconds."""
+    end = monotonic() + within
+    while monotonic() < end:
+        for pid in _children():
+            try:
+                stat = process_stat(pid)
+                if stat.comm == comm and stat.state == "Z" and waitid(P_PID, pid, WEXITED | WNOHANG):
+                    return
+            except (SyscallError, ChildProcessError, FileNotFoundError):
+                pass  # another thread was waiting for that one
+        sleep(0.002)
+
+
+def _children() -> list[int]:
+    found = []
+    for task in listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/children", "rb", buffering=0) as file:
+            found += [int(word) for word in file.read().split()]
+    return found
 
 
 class _Handle:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import hooks, init_steps, network, sync
+from . import hooks, init_steps, network, sync, warm
 from .config import Command, CommandHook, Config
 from .mounts import dev, pivot, restrict, rootfs
 from .security.capabilities import Sets
@@ -67,6 +67,7 @@ class Child:
         self.capabilities: Sets = Sets(*message["capabilities"])
         self.namespaces: dict[str, str] = {namespace.type: namespace.path for namespace in self.config.namespaces}
         self.home = "/"
+        self.look: warm.Look | None = warm.look() if message["look"] else None
 
     def creates(self, kind: str) -> bool:
         """Say whether this process is the first of a namespace of its own of that kind."""

@@ -201,7 +201,8 @@ def execute(child: Child) -> NoReturn:
     environment = _environment(child)
     args = [os.fsencode(arg) for arg in child.args]
     candidates = _candidates(child.args[0], environment)
-    sync.send(child.link, {"exec": True})  # EPIPE here: the caller is gone, and with it whoever wanted this program
+    ready = {"exec": True} if child.look is None else {"exec": True, "own": child.look.own()}
+    sync.send(child.link, ready)  # EPIPE here: the caller is gone, and with it whoever wanted this program
     denied = None
     for path in candidates:
         try:

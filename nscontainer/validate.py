@@ -13,6 +13,7 @@ from .config import Capabilities, Config, Namespace, NamespaceType
 from .errors import ConfigInvalid, SyscallError
 from .strictjson import joined, shortened, step
 from .sys.capability import CAP
+from .sys.files import close, exists
 from .sys.mount import MS
 from .sys.nsfs import get_nstype
 from .sys.openat2 import RESOLVE, openat2
@@ -165,7 +166,7 @@ def rootfs(config: Config, kinds: Kinds) -> None:
     if path != normal:
         raise ConfigInvalid("rootfs", f"{path!r} is not a plain path", hint=f"write {normal!r}")
     try:
-        os.close(openat2(-100, path, _ROOT_OPEN, resolve=_NO_SYMLINKS))
+        close(openat2(-100, path, _ROOT_OPEN, resolve=_NO_SYMLINKS))
     except SyscallError as error:
         raise _no_rootfs(path, error.errno or 0) from None
 
@@ -211,9 +212,19 @@ def namespaces(config: Config, kinds: Kinds) -> None:
     for index, namespace in enumerate(config.namespaces):
         if namespace.path:
             _joinable(f"namespaces[{index}].path", namespace)
-        elif not os.path.exists(f"/proc/self/ns/{namespace.type.file}"):
+        elif not _known(namespace.type):
             raise ConfigInvalid(f"namespaces[{index}].type", f"this kernel has no namespaces of type {namespace.type}",
                                 hint="leave it out, or boot a kernel that has them")
+
+
+def _known(kind: NamespaceType) -> bool:
+    """Say whether this kernel has a kind of namespaces; it does not change its mind."""
+    if kind not in _kinds_known and exists(f"/proc/self/ns/{kind.file}"):
+        _kinds_known.add(kind)
+    return kind in _kinds_known
+
+
+_kinds_known: set[NamespaceType] = set()
 
 
 def _joinable(at: str, namespace: Namespace) -> None:

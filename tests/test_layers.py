@@ -28,7 +28,7 @@ FLOORS = {
     "data": "records strictjson config resources devices validate",
     "room": "mounts security cgroups",
     "both": "sync namespaces hooks console network user",
-    "child": "zygote init init_setns init_steps",
+    "child": "zygote init init_setns init_steps warm",
     "parent": "factory container process handles spawner pid1 idmap state stats checkpoint criurpc",
     "door": "__main__ __init__ cli cli_commands cli_sandbox popen relay sandbox spec",
 }
