@@ -41,7 +41,9 @@ __all__ = ["Container"]
 
 OUTSIDE, INSIDE = ("prestart", "create_runtime"), ("create_container", "start_container")
 # What a further process takes from the container's config; the rest was the first one's business.
-_FOR_ENTERING = ("namespaces", "rlimits", "additional_groups", "parent_death_signal", "no_new_privileges", "umask")
+_FOR_ENTERING = ("namespaces", "rlimits", "additional_groups", "parent_death_signal", "no_new_privileges", "umask",
+                 "apparmor_profile", "process_label", "landlock", "no_new_keyring")
+_CONFINED = ("apparmor_profile", "process_label", "mount_label", "landlock")   # by security modules a host may lack
 
 
 class Container:
@@ -165,6 +167,10 @@ class Container:
                 raise ContainerPaused(f"container {self.id!r} is paused", hint="resume it before a start")
             if status is Status.CHECKPOINTED:
                 raise ContainerNotRunning(f"container {self.id!r} is checkpointed", hint="restore it")
+            if not self._config.__dict__.keys().isdisjoint(_CONFINED):
+                from .confinement import require
+
+                require(self._config)
             streams = Streams(process)
             try:
                 if status is Status.RUNNING:
@@ -182,6 +188,10 @@ class Container:
     def _begin(self, process: Process, streams: Streams) -> Child:
         """Make the container around its first process."""
         config = self._config
+        if config.mount_label:
+            from .confinement import relabel_mounts
+
+            relabel_mounts(config)
         plan = namespaces.Plan(config)
         cgroup: int | None = None
         entries: list[int] = []
