@@ -5,7 +5,9 @@ there is a process, and said in the words of the description.
 """
 from __future__ import annotations
 
-from .errors import ConfigInvalid
+from errno import EACCES
+
+from .errors import ConfigInvalid, SyscallError
 from .security import apparmor, label, landlock, selinux
 
 TYPE_CHECKING = False
@@ -23,12 +25,23 @@ def require(config: Config) -> None:
             hint="leave it out to run without")
     for name in ("process_label", "mount_label"):
         value = getattr(config, name)
-        if value and not selinux.is_enabled():
-            raise selinux.SelinuxNotEnabled(
-                f"{name}: {value!r} cannot be applied: SELinux is not enabled on this kernel",
-                hint="leave it out to run without")
+        if value:
+            _check_context(name, value)
     if config.landlock is not None:
         landlock.check(config.landlock, landlock.abi())
+
+
+def _check_context(name: str, value: str) -> None:
+    if not selinux.is_enabled():
+        raise selinux.SelinuxNotEnabled(f"{name}: {value!r} cannot be applied: SELinux is not enabled on this kernel",
+                                        hint="leave it out to run without")
+    try:
+        selinux.security_check_context(value)
+    except ConfigInvalid as error:
+        raise ConfigInvalid(name, error.problem, hint="seinfo(1) lists what the policy knows") from None
+    except SyscallError as error:
+        if error.errno != EACCES:  # not everybody may ask; the child, or the mount, is told in any case
+            raise
 
 
 def relabel_mounts(config: Config) -> None:

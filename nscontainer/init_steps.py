@@ -256,13 +256,17 @@ def execute(child: Child) -> NoReturn:
                     errno=ENOENT, call="execve", filename=path,
                     hint="install its interpreter or dynamic loader in the root filesystem") from None
     if denied is not None:
-        raise ProgramNotExecutable(f"exec: {denied!r}: permission denied", errno=EACCES, call="execve", filename=denied)
+        raise ProgramNotExecutable(f"exec: {denied!r}: permission denied", errno=EACCES, call="execve", filename=denied,
+                                   hint=_FORGOTTEN if child.ruleset >= 0 else None)
     name = child.args[0]
     if "/" in name:
         raise ProgramNotFound(f"exec: {name!r}: stat {name}: no such file or directory", errno=ENOENT, call="execve",
                               filename=name)
     raise ProgramNotFound(f"exec: {name!r}: executable file not found in $PATH", errno=ENOENT, call="execve",
                           filename=name, hint=f"PATH is {_value(environment, b'PATH')!r}")
+
+
+_FORGOTTEN = "landlock.paths must allow to execute and read it, its loader and its libraries"
 
 
 def _environment(child: Child) -> list[bytes]:
