@@ -18,7 +18,7 @@ from .errors import (
 )
 from .handles import SIGKILL, start_time
 from .process import Streams
-from .security.capabilities import sets_of
+from .security.capabilities import lacking, sets_of
 from .spawner import Birth
 from .state import State, Status, prepare_state, publish_state, remove_state
 from .sys.capability import last_cap
@@ -301,6 +301,10 @@ class Container:
         """Put together what the child is to be, and the descriptors it is to have; it knows them by their place."""
         wanted = process.capabilities if process.capabilities is not None else self._config.capabilities
         sets = sets_of(wanted, last_cap())
+        if unknown := lacking(wanted, last_cap()):
+            from warnings import warn
+
+            warn(f"this kernel does not know {', '.join(unknown)}: left out", RuntimeWarning, stacklevel=4)
         hook_lists = self._config.hooks
         inside: dict[str, list[Message | None]] = {
             name: [hook.pack() if isinstance(hook, CommandHook) else None for hook in getattr(hook_lists, name)]

@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from containers import ENVIRONMENT, output_of, run_in, standard, with_user_namespace
-from nscontainer import PIPE, Factory, Process, ProgramNotExecutable
+from nscontainer import PIPE, Factory, Process, ProgramNotExecutable, run
 from nscontainer.config import Landlock, LandlockPaths, LandlockPorts
 from nscontainer.errors import ConfigInvalid, SyscallError
 from nscontainer.security import landlock
@@ -222,6 +223,20 @@ def test_a_program_that_the_rules_forget_does_not_run(factory: Factory, busybox_
     config = standard(busybox_template, no_new_privileges=True, landlock={"handled_fs": ["execute"]})
     with pytest.raises(ProgramNotExecutable, match="landlock.paths must allow"):
         output_of(factory, config, "true")
+
+
+@needs_abi(6)
+@pytest.mark.needs("root", "overlay")
+@pytest.mark.parametrize(("network", "expected"), [("host", "reached"), ("no-abstract-sockets", "PermissionError")])
+def test_the_hosts_network_can_be_had_without_its_abstract_sockets(network: str, expected: str) -> None:
+    address = f"nscontainer-test-{os.getpid()}"
+    script = ("import socket, sys\ntry: socket.socket(socket.AF_UNIX).connect(chr(0) + sys.argv[1]); print('reached')\n"
+              "except OSError as error: print(type(error).__name__)")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("\0" + address)
+        server.listen()
+        done = run([sys.executable, "-I", "-S", "-c", script, address], network=network, capture_output=True, text=True)
+    assert done.stdout.strip() == expected, done.stderr
 
 
 @pytest.mark.needs("root", "busybox")
