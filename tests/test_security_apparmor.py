@@ -149,6 +149,29 @@ def test_a_further_process_has_it_too_and_so_have_hooks_of_the_image(
 
 
 @needs_apparmor
+@pytest.mark.parametrize("user", [False, True])
+def test_a_container_that_hides_its_proc_cannot_keep_a_further_process_unconfined(
+        factory: Factory, busybox_rootfs: Path, profile: str, user: bool) -> None:
+    """CVE-2015-1334: who entered a container wrote the label into a file of the container's."""
+    fields: dict[str, Any] = {"apparmor_profile": profile, "readonly_paths": [], "mask_paths": [],
+                              "capabilities": ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]}
+    config = with_user_namespace(busybox_rootfs, size=65536, **fields) if user else standard(busybox_rootfs, **fields)
+    (busybox_rootfs / "real").mkdir()
+    trap = ("mount -t proc proc /real && mount -t tmpfs tmpfs /proc && mkdir -p /proc/self/attr/apparmor "
+            "/proc/thread-self/attr/apparmor && touch /proc/self/attr/apparmor/exec "
+            "/proc/thread-self/attr/apparmor/exec && echo set; cat")
+    with factory.create("trap", config) as container:
+        first = Process(["sh", "-c", trap], env=ENVIRONMENT, stdin=PIPE, stdout=PIPE)
+        container.start(first)
+        assert first.stdout.readline() == b"set\n"
+        further = run_in(container, "cat", "/real/self/attr/apparmor/current", "/proc/thread-self/attr/apparmor/exec")
+        first.stdin.close()
+        first.stdout.close()
+        assert first.wait(timeout=20).returncode == 0
+        assert further[0] == f"{profile} (enforce)\n"
+
+
+@needs_apparmor
 def test_two_profiles_can_be_stacked(factory: Factory, busybox_rootfs: Path, profile: str) -> None:
     config = standard(busybox_rootfs, apparmor_profile=f"unconfined//&{profile}")
     text = output_of(factory, config, "cat", "/proc/self/attr/apparmor/current")
