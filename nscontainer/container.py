@@ -18,6 +18,7 @@ from .errors import (
 )
 from .handles import SIGKILL, start_time
 from .process import Streams
+from .security import procfs
 from .security.capabilities import lacking, sets_of
 from .spawner import Birth
 from .state import State, Status, prepare_state, publish_state, remove_state
@@ -199,7 +200,9 @@ class Container:
         try:
             cgroup, entries = self._ways_into_cgroup()
             with Birth(self._zygote) as birth:
-                birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets)
+                # /proc/self of a child in a user namespace belongs to the host's root: the score is set from out here.
+                birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets,
+                              oom_score_adj=config.oom_score_adj if plan.join else None)
                 message, descriptors = self._message("standard", process, streams, config.pack(), entries)
                 for at in self._map_mounts(maps):
                     message["mount_maps"][str(at)] = len(descriptors)
@@ -214,6 +217,8 @@ class Container:
                     if plan.flags & CLONE.NEWUSER:
                         birth.hear()
                         idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
+                        if config.oom_score_adj is not None and not plan.join:
+                            self._adjust_oom_score(child.pid, config.oom_score_adj)
                     self._raise_limits(child.pid)
                     birth.tell(message, descriptors)
                 self._remember(child, streams)
@@ -335,6 +340,13 @@ class Container:
                 birth.hang_up()  # nothing to become: it goes away
                 holder.poll(None)
             yield at
+
+    def _adjust_oom_score(self, pid: int, score: int) -> None:
+        proc = procfs.open_procfs()
+        try:
+            procfs.write(proc, f"{pid}/oom_score_adj", str(score))
+        finally:
+            close(proc)
 
     def _raise_limits(self, pid: int) -> None:
         """Raise the child's hard limits where the config wants more: that takes root of the host, which we may be."""

@@ -135,8 +135,7 @@ STEPS: Final[tuple[Step, ...]] = (
     ("take up standard input and output", init_steps.take_stdio, None),
     ("start a session", init_steps.start_session, None),
     *init_steps.OWN_PROC,
-    ("adjust the out-of-memory score", init_steps.adjust_oom_score,
-        lambda child: child.config.oom_score_adj is not None),
+    ("adjust the out-of-memory score", init_steps.adjust_oom_score, init_steps.needs_oom_score),
     ("make a cgroup namespace", lambda child: unshare(CLONE.NEWCGROUP),   # after the caller has put us in our cgroup
         lambda child: child.creates("NEWCGROUP")),
     ("configure the network", lambda child: network.configure_inside(child.config.networks),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .init import Child, Step
 
 __all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "OWN_PROC", "adjust_oom_score", "become_root", "enter_cgroups",
-           "inherit_oom_score", "name_host", "set_sysctls", "start_session", "take_stdio"]
+           "inherit_oom_score", "name_host", "needs_oom_score", "set_sysctls", "start_session", "take_stdio"]
 
 # Descriptors of regular files keep their owner: they are the caller's own files. A pipe, a socket or a terminal is a
 # channel to us, and a program that is not root could not open it again through /dev/stderr.
@@ -40,7 +40,7 @@ _NULL = os.makedev(1, 3)
 def needs_proc(child: Child) -> object:
     """Say whether anything is going to be written to /proc."""
     config = child.config
-    return config.oom_score_adj is not None or config.sysctl or config.apparmor_profile or config.process_label
+    return needs_oom_score(child) or config.sysctl or config.apparmor_profile or config.process_label
 
 
 def open_proc(child: Child) -> None:
@@ -134,6 +134,11 @@ def start_session(child: Child) -> None:
     setsid()
     if child.console is not None:
         set_controlling_terminal(0)
+
+
+def needs_oom_score(child: Child) -> bool:
+    """Say whether the score is ours to set: in a user namespace the file is the host's root's, and the caller has."""
+    return child.config.oom_score_adj is not None and "NEWUSER" not in child.namespaces
 
 
 def adjust_oom_score(child: Child) -> None:
