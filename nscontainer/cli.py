@@ -59,7 +59,7 @@ SANDBOX: Final = Command("sandbox", "[--] [COMMAND [ARG...]]", "run a program in
     Option("--read-only", "", "mount / read-only"),
     Option("--bind", "SRC:DST[:ro]", "show a file or folder of the host at DST", many=True),
     Option("--tmpfs", "DST", "put an empty folder in memory at DST", many=True),
-    Option("--network", "none|host", "only a loopback interface (the default), or the host's network"),
+    Option("--network", "KIND", "none (the default), host, or no-abstract-sockets: host, less sockets of no file"),
     Option("--hostname", "NAME", "its host name (sandbox)"),
     Option("--user", "USER[:GROUP]", "whom to run as, by name or number; its root unless given"),
     Option("--cwd --workdir", "DIR", "where to start; by default here, or / with --rootfs"),

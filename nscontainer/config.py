@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action", "Arg", "Capabilities", "Cgroup", "Command", "CommandHook", "Config", "Device", "FreezerState",
-    "FunctionHook", "HookState", "Hooks", "HugepageLimit", "IDMap", "IfPrioMap", "Mount", "Namespace", "NamespaceType",
-    "Namespaces", "Network", "Operator", "Rlimit", "Route", "Seccomp", "Syscall", "ThrottleDevice", "TimeOffset",
-    "WeightDevice", "host_id",
+    "FunctionHook", "HookState", "Hooks", "HugepageLimit", "IDMap", "IfPrioMap", "Landlock", "LandlockPaths",
+    "LandlockPorts", "Mount", "Namespace", "NamespaceType", "Namespaces", "Network", "Operator", "Rlimit", "Route",
+    "Seccomp", "Syscall", "ThrottleDevice", "TimeOffset", "WeightDevice", "host_id",
 ]
 
 _U32 = (1 << 32) - 1
@@ -288,6 +288,36 @@ class Seccomp(Record):
     syscalls: tuple[Syscall, ...] = many(Syscall)
 
 
+# -------------------------------------------------------------------------------------------------------- landlock
+
+class LandlockPaths(Record):
+    """What is allowed below directories, or on files, of the container."""
+
+    paths: tuple[str, ...] = pathnames()
+    access: tuple[str, ...] = strings()      # "read_file", "make_dir" …; "read", "write" and "all" stand for several
+
+
+class LandlockPorts(Record):
+    """What is allowed with TCP ports."""
+
+    ports: tuple[int, ...] = numbers(0, 65535)
+    access: tuple[str, ...] = strings()      # "bind_tcp", "connect_tcp", "all"
+
+
+class Landlock(Record):
+    """What the program may do beside what its users and namespaces allow: landlock(7).
+
+    What is listed as handled is denied, but for what *paths* and *ports* allow.
+    """
+
+    handled_fs: tuple[str, ...] = strings()
+    paths: tuple[LandlockPaths, ...] = many(LandlockPaths)
+    handled_net: tuple[str, ...] = strings()
+    ports: tuple[LandlockPorts, ...] = many(LandlockPorts)
+    scoped: tuple[str, ...] = strings()      # out of reach outside: "abstract_unix_socket", "signal", "all"
+    strict: bool = boolean()                 # fail where the kernel, or the image, lacks something of this
+
+
 # ----------------------------------------------------------------------------------------------------------- hooks
 
 class CommandHook(Record):
@@ -414,6 +444,8 @@ class Config(Record):
     umask: int | None = integer(0, 0o777, None)      # None: 022
     time_offsets: dict[str, TimeOffset] = many_by_name(TimeOffset)   # "monotonic", "boottime"
     ephemeral: bool = boolean()                      # what is written to / goes to memory and is gone in the end
+    landlock: Landlock | None = one(Landlock)
+    no_new_keyring: bool = boolean()                 # keep the caller's session keyring: session-keyring(7)
 
     def host_uid(self) -> int:
         """Return what the container's root is on the host; ConfigInvalid when its user namespace has no root."""

@@ -18,7 +18,8 @@ from .errors import (
 )
 from .handles import SIGKILL, start_time
 from .process import Streams
-from .security.capabilities import sets_of
+from .security import procfs
+from .security.capabilities import lacking, sets_of
 from .spawner import Birth
 from .state import State, Status, prepare_state, publish_state, remove_state
 from .sys.capability import last_cap
@@ -41,7 +42,9 @@ __all__ = ["Container"]
 
 OUTSIDE, INSIDE = ("prestart", "create_runtime"), ("create_container", "start_container")
 # What a further process takes from the container's config; the rest was the first one's business.
-_FOR_ENTERING = ("namespaces", "rlimits", "additional_groups", "parent_death_signal", "no_new_privileges", "umask")
+_FOR_ENTERING = ("namespaces", "rlimits", "additional_groups", "parent_death_signal", "no_new_privileges", "umask",
+                 "apparmor_profile", "process_label", "landlock", "no_new_keyring")
+_CONFINED = ("apparmor_profile", "process_label", "mount_label", "landlock")   # by security modules a host may lack
 
 
 class Container:
@@ -165,6 +168,10 @@ class Container:
                 raise ContainerPaused(f"container {self.id!r} is paused", hint="resume it before a start")
             if status is Status.CHECKPOINTED:
                 raise ContainerNotRunning(f"container {self.id!r} is checkpointed", hint="restore it")
+            if not self._config.__dict__.keys().isdisjoint(_CONFINED):
+                from .confinement import require
+
+                require(self._config)
             streams = Streams(process)
             try:
                 if status is Status.RUNNING:
@@ -182,6 +189,10 @@ class Container:
     def _begin(self, process: Process, streams: Streams) -> Child:
         """Make the container around its first process."""
         config = self._config
+        if config.mount_label:
+            from .confinement import relabel_mounts
+
+            relabel_mounts(config)
         plan = namespaces.Plan(config)
         cgroup: int | None = None
         entries: list[int] = []
@@ -191,7 +202,9 @@ class Container:
             plain = cgroup is None and not plan.join and not plan.offsets
             with self._zygote.birth(plan.flags) if plain else Birth(self._zygote) as birth:
                 if not plain:
-                    birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets)
+                    # /proc/self of a child in a user namespace belongs to the host's root: the score is set out here.
+                    birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets,
+                                  oom_score_adj=config.oom_score_adj if plan.join else None)
                 message, descriptors = self._message("standard", process, streams, config.pack(), entries)
                 message["look"] = birth.looks and not streams.extra
                 for at in self._map_mounts(maps):
@@ -201,6 +214,8 @@ class Container:
                 if plan.flags & CLONE.NEWUSER:
                     birth.hear()
                     idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
+                    if config.oom_score_adj is not None and not plan.join:
+                        self._adjust_oom_score(child.pid, config.oom_score_adj)
                 self._raise_limits(child.pid)
                 birth.tell(message, descriptors)
                 self._remember(child, streams)
@@ -292,6 +307,10 @@ class Container:
         """Put together what the child is to be, and the descriptors it is to have; it knows them by their place."""
         wanted = process.capabilities if process.capabilities is not None else self._config.capabilities
         sets = sets_of(wanted, last_cap())
+        if unknown := lacking(wanted, last_cap()):
+            from warnings import warn
+
+            warn(f"this kernel does not know {', '.join(unknown)}: left out", RuntimeWarning, stacklevel=4)
         hook_lists = self._config.hooks
         inside: dict[str, list[Message | None]] = {
             name: [hook.pack() if isinstance(hook, CommandHook) else None for hook in getattr(hook_lists, name)]
@@ -323,6 +342,13 @@ class Container:
                 birth.hang_up()  # nothing to become: it goes away
                 holder.poll(None)
             yield at
+
+    def _adjust_oom_score(self, pid: int, score: int) -> None:
+        proc = procfs.open_procfs()
+        try:
+            procfs.write(proc, f"{pid}/oom_score_adj", str(score))
+        finally:
+            close(proc)
 
     def _raise_limits(self, pid: int) -> None:
         """Raise the child's hard limits where the config wants more: that takes root of the host, which we may be."""

@@ -72,7 +72,8 @@ class Popen:
     *rootfs* — the folder that is its /; None: a copy-on-write view of this host, whose changes vanish.
     *ephemeral* — let changes to *rootfs* vanish as well. *read_only* — let there be none: / is mounted read-only.
     *mounts* — what else it sees of the host: ``"SRC:DST"``, ``"SRC:DST:ro"``, ``(src, dst)``, or Mount.
-    *network* — "none": only a loopback interface; "host": the host's network.
+    *network* — "none": only a loopback interface; "host": the host's network; "no-abstract-sockets": that, without the
+    Unix sockets of the host that are no files (Linux 6.12).
     *user* — a name or number of the container's own user database, or ``user:group``; the container's root by default.
     *env* — all its variables; None: PATH, LANG and TERM, and nothing else of the caller's.
     *cwd* — in the container; by default /, or on a view of this host where the caller is.

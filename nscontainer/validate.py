@@ -43,11 +43,7 @@ __all__ = ["NOT_YET", "RULES", "ConfigValidator", "Validator"]
 # Fields of the format that this version does not act upon, by path. To be silent about them would be to run a program
 # without the fence its owner put up.
 NOT_YET: Final = (
-    "mount_label",
-    "mounts[].relabel",
     "routes",
-    "apparmor_profile",
-    "process_label",
     "seccomp",
     "cgroups.allowed_devices",
     "cgroups.denied_devices",
@@ -117,9 +113,20 @@ SYSCTLS: Final = {
 _SYSCTL_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-./")
 _SWAP_SEPARATORS = str.maketrans("./", "/.")
 
+# The words of config.Landlock; security/landlock.py knows what they stand for.
+LANDLOCK_WORDS: Final = {
+    "fs": frozenset((
+        "execute", "write_file", "read_file", "truncate", "ioctl_dev", "read_dir", "remove_dir", "remove_file",
+        "make_char", "make_dir", "make_reg", "make_sock", "make_fifo", "make_block", "make_sym", "refer", "read",
+        "write", "all")),
+    "net": frozenset(("bind_tcp", "connect_tcp", "all")),
+    "scoped": frozenset(("abstract_unix_socket", "signal", "all")),
+}
+
 LONGEST_HOSTNAME: Final = 64    # bytes: __NEW_UTS_LEN
 MOST_EXTENTS: Final = 340       # lines of a uid_map: user_namespaces(7), Linux 4.15
 NO_ID: Final = (1 << 32) - 1    # (uid_t) -1 stands for "leave it" in chown(2) and setresuid(2)
+_LONGEST_LABEL = 4000           # bytes: what is written to /proc/PID/attr fits a page
 _MAJORS, _MINORS = 1 << 12, 1 << 20
 _DEVICE_MODES = {99: 0o020000, 117: 0o020000, 98: 0o060000, 112: 0o010000}   # c, u, b, p
 
@@ -530,6 +537,63 @@ def groups(config: Config, kinds: Kinds) -> None:
             raise ConfigInvalid(f"additional_groups[{index}]", f"{shortened(group)} is not between 0 and {NO_ID - 1}")
 
 
+def labels(config: Config, kinds: Kinds) -> None:
+    """What goes to a security module is one word, as that module would write it."""
+    if "apparmor_profile" in config.__dict__:
+        name = config.apparmor_profile
+        if name != name.strip() or not name.isprintable() or len(name.encode()) > _LONGEST_LABEL:
+            raise ConfigInvalid("apparmor_profile", f"{shortened(name)!r} is not the name of a profile",
+                                hint="aa-status(8) lists those that are loaded")
+    for field in ("process_label", "mount_label"):
+        if field in config.__dict__:
+            label = getattr(config, field)
+            wrong = " " in label or not label.isprintable() or len(label.encode()) > _LONGEST_LABEL
+            if label and (wrong or not all(label.split(":", 3)) or label.count(":") < 2):
+                raise ConfigInvalid(field, f"{shortened(label)!r} is not an SELinux context",
+                                    hint="such as system_u:object_r:container_file_t:s0:c1,c2")
+    for index, mount in enumerate(config.mounts):
+        if "relabel" in mount.__dict__ and mount.relabel not in ("", "z", "Z"):
+            problem = ("both z and Z: shared and private at once" if {*mount.relabel} == {"z", "Z"}
+                       else f"{shortened(mount.relabel)!r} is neither z nor Z")
+            raise ConfigInvalid(f"mounts[{index}].relabel", problem)
+
+
+def landlock(config: Config, kinds: Kinds) -> None:
+    """Landlock's rights are known by name, its rules are about rights that are handled, and it can be entered."""
+    wanted = config.landlock
+    if wanted is None:
+        return
+    handled = {"fs": wanted.handled_fs, "net": wanted.handled_net, "scoped": wanted.scoped}
+    for kind, words in handled.items():
+        _landlock_words(f"landlock.{kind if kind == 'scoped' else f'handled_{kind}'}", kind, words)
+    if not any(handled.values()):
+        raise ConfigInvalid("landlock", "restricts nothing", hint="list rights in handled_fs, handled_net or scoped")
+    if not config.no_new_privileges:
+        raise ConfigInvalid("landlock", "needs no_new_privileges: a set-user-ID program would be restricted by "
+                            "somebody who may not do that", hint="set no_new_privileges")
+    allowed: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
+        ("fs", "paths", wanted.paths), ("net", "ports", wanted.ports))
+    for kind, name, rules in allowed:
+        for index, rule in enumerate(rules):
+            at = f"landlock.{name}[{index}]"
+            _landlock_words(f"{at}.access", kind, rule.access)
+            for field in (name, "access"):
+                if not getattr(rule, field):
+                    raise ConfigInvalid(f"{at}.{field}", "is empty")
+            if not handled[kind]:
+                raise ConfigInvalid(at, f"allows what is not restricted: handled_{kind} is empty")
+    for index, entry in enumerate(wanted.paths):
+        for position, path in enumerate(entry.paths):
+            _absolute(f"landlock.paths[{index}].paths[{position}]", path, "it is a path in the container")
+
+
+def _landlock_words(at: str, kind: str, words: tuple[str, ...]) -> None:
+    for index, word in enumerate(words):
+        if word not in LANDLOCK_WORDS[kind]:
+            raise ConfigInvalid(f"{at}[{index}]", f"{shortened(word)!r} is none of Landlock's",
+                                hint=f"one of {', '.join(sorted(LANDLOCK_WORDS[kind]))}")
+
+
 def clocks(config: Config, kinds: Kinds) -> None:
     """The clocks of a time namespace are two: time_namespaces(7)."""
     for clock in Config(time_offsets=config.time_offsets).time_offsets if config.time_offsets else ():
@@ -569,6 +633,8 @@ RULES: Final[tuple[Callable[[Config, Kinds], None], ...]] = (
     rlimits,
     capabilities,
     groups,
+    labels,
+    landlock,
     clocks,
     cgroup,
 )

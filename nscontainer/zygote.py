@@ -118,7 +118,7 @@ def _join_and_clone(request: Message, descriptors: list[int]) -> NoReturn:
     link, step = descriptors[0], "join namespaces"
     try:
         if request["oom"] is not None:  # inherited by the real process, which will not see our /proc any more
-            init_steps.write_proc("self/oom_score_adj", str(request["oom"]))
+            init_steps.inherit_oom_score(request["oom"])
         opened = descriptors[1:1 + len(request["join"])]
         for fd, mask in zip(opened, request["join"]):
             namespaces.join(fd, mask)

@@ -23,6 +23,9 @@ from nscontainer.config import (
     HugepageLimit,
     IDMap,
     IfPrioMap,
+    Landlock,
+    LandlockPaths,
+    LandlockPorts,
     Mount,
     Namespace,
     Namespaces,
@@ -49,7 +52,7 @@ KEYS: dict[type[Record], tuple[str, str]] = {
         "no_pivot_root parent_death_signal pivot_dir rootfs readonlyfs rootPropagation mounts devices mount_label "
         "hostname namespaces capabilities networks routes cgroups apparmor_profile process_label rlimits oom_score_adj "
         "additional_groups uid_mappings gid_mappings mask_paths readonly_paths sysctl seccomp version"),
-        "domainname no_new_privileges umask time_offsets ephemeral"),
+        "domainname no_new_privileges umask time_offsets ephemeral landlock no_new_keyring"),
     Rlimit: ("type hard soft", ""),
     IDMap: ("container_id host_id size", ""),
     Namespace: ("type path", ""),
@@ -76,6 +79,9 @@ KEYS: dict[type[Record], tuple[str, str]] = {
         "hugetlb_limit scope_prefix net_prio_ifpriomap net_cls_classid"), ""),
     Capabilities: ("", "bounding effective permitted inheritable ambient"),
     TimeOffset: ("", "secs nanosecs"),
+    Landlock: ("", "handled_fs paths handled_net ports scoped strict"),
+    LandlockPaths: ("", "paths access"),
+    LandlockPorts: ("", "ports access"),
     CommandHook: ("", "command timeout"),
     Hooks: ("", ""),  # never serialised
 }
@@ -102,7 +108,8 @@ FULL = Config(
     seccomp=Seccomp(Action.ALLOW, ("x86_64",), (
         Syscall("getcwd", Action.ERRNO, (Arg(0, 1, 2, Operator.MASK_EQUAL_TO),)),)),
     version="1", domainname="d", no_new_privileges=True, umask=0o77, time_offsets={"monotonic": TimeOffset(-1, 2)},
-    ephemeral=True)
+    ephemeral=True, landlock=Landlock(("read",), (LandlockPaths(("/usr",), ("read",)),), ("all",),
+                                      (LandlockPorts((80,), ("bind_tcp",)),), ("signal",), True), no_new_keyring=True)
 
 
 @pytest.mark.parametrize("kind", KEYS)

@@ -16,6 +16,9 @@ from nscontainer.config import (
     Device,
     FreezerState,
     IDMap,
+    Landlock,
+    LandlockPaths,
+    LandlockPorts,
     Mount,
     Namespace,
     Namespaces,
@@ -61,7 +64,11 @@ def config(tmp_path: Path) -> Config:
         mask_paths=("/proc/kcore", "/sys/.x"), readonly_paths=("/proc/sys",), no_new_privileges=True,
         sysctl={"net.ipv4.conf.eth0/100.forwarding": "1", "kernel/shmmni": "1", "fs.mqueue.msg_max": "9",
                 "kernel.domainname": "x", "user.max_user_namespaces": "1"},
-        time_offsets={"monotonic": TimeOffset(5), "boottime": TimeOffset(-1, 1)})
+        time_offsets={"monotonic": TimeOffset(5), "boottime": TimeOffset(-1, 1)},
+        apparmor_profile=":ns:web//&base", process_label="system_u:system_r:container_t:s0:c1,c2",
+        mount_label="u:r:t", landlock=Landlock(
+            ("read", "execute"), (LandlockPaths(("/usr",), ("execute", "read_file")),), ("bind_tcp",),
+            (LandlockPorts((0, 65535), ("all",)),), ("signal",)))
 
 
 def refusal(config: Any) -> ConfigInvalid:
@@ -275,7 +282,7 @@ BIND = int(MS.BIND)
      "only a bind mount can be id-mapped"),
     ({"mounts": [Mount("x", "/a", "tmpfs", postmount_cmds=(Command(),))]}, "mounts[0].postmount_cmds[0].path",
      "is empty"),
-    ({"mounts": [PROC, Mount("x", "/a", "tmpfs", relabel="z")]}, "mounts[1].relabel", "relabel is not supported yet"),
+    ({"mounts": [PROC, Mount("x", "/a", "tmpfs", relabel="x")]}, "mounts[1].relabel", "'x' is neither z nor Z"),
     ({"root_propagation": MS.NOSUID}, "rootPropagation", "MS_NOSUID is no propagation"),
     # paths
     ({"mask_paths": ["/a", "b"]}, "mask_paths[1]", "expected an absolute path, got 'b'"),
@@ -333,6 +340,25 @@ BIND = int(MS.BIND)
     ({"additional_groups": ["9" * 5000]}, "additional_groups[0]", "99... is not between"),
     ({"additional_groups": ["٣"]}, "additional_groups[0]", "٣ is not between"),
     ({"time_offsets": {"realtime": TimeOffset()}}, "time_offsets.realtime", "is none of monotonic, boottime"),
+    ({"mounts": [PROC, Mount("x", "/a", "tmpfs", relabel="zZ")]}, "mounts[1].relabel", "shared and private at once"),
+    ({"apparmor_profile": "a\nb"}, "apparmor_profile", "is not the name of a profile"),
+    ({"apparmor_profile": " web"}, "apparmor_profile", "' web' is not the name of a profile"),
+    ({"apparmor_profile": "w" * 5000}, "apparmor_profile", "ww...' is not the name of a profile"),
+    ({"process_label": "container_t"}, "process_label", "'container_t' is not an SELinux context"),
+    ({"process_label": "u:r:t:s0 x"}, "process_label", "'u:r:t:s0 x' is not an SELinux context"),
+    ({"mount_label": "u::t:s0"}, "mount_label", "'u::t:s0' is not an SELinux context"),
+    ({"landlock": Landlock()}, "landlock", "restricts nothing"),
+    ({"landlock": Landlock(handled_fs=("execute", "fly"))}, "landlock.handled_fs[1]", "'fly' is none of Landlock's"),
+    ({"landlock": Landlock(scoped=("all", "signals"))}, "landlock.scoped[1]", "'signals' is none"),
+    ({"landlock": Landlock(scoped=("all",)), "no_new_privileges": False}, "landlock", "needs no_new_privileges"),
+    ({"no_new_privileges": True, "landlock": Landlock(("all",), (LandlockPaths(("usr",), ("read",)),))},
+     "landlock.paths[0].paths[0]", "expected an absolute path, got 'usr'"),
+    ({"no_new_privileges": True, "landlock": Landlock(("all",), (LandlockPaths(("/usr",), ()),))},
+     "landlock.paths[0].access", "is empty"),
+    ({"no_new_privileges": True, "landlock": Landlock(("all",), (LandlockPaths(("/usr",), ("bind_tcp",)),))},
+     "landlock.paths[0].access[0]", "'bind_tcp' is none"),
+    ({"no_new_privileges": True, "landlock": Landlock(("all",), (), (), (LandlockPorts((80,), ("bind_tcp",)),))},
+     "landlock.ports[0]", "allows what is not restricted: handled_net is empty"),
     # what is not built yet
     ({"networks": [Network(type="loopback"), Network(type="veth")]}, "networks[1].type", "'veth' is not supported yet"),
     ({"networks": [Network(type="")]}, "networks[0].type", "'' is none of loopback, veth"),

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
     Wanted = Union[None, Sequence[str], dict[str, Sequence[str]], Capabilities]
 
-__all__ = ["NAMES", "Sets", "apply", "drop_bounding", "names_of", "sets_of"]
+__all__ = ["NAMES", "Sets", "apply", "drop_bounding", "lacking", "names_of", "sets_of"]
 
 NAMES = {f"CAP_{cap.name}": int(cap) for cap in CAP}
+_LAST_NAME = max(NAMES.values())
 _KINDS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 
@@ -81,6 +82,16 @@ def _mask(names: Iterable[str], last_cap: int) -> int:
         if number <= last_cap:
             mask |= 1 << number
     return mask
+
+
+def lacking(wanted: Wanted, last_cap: int) -> list[str]:
+    """Return the names that sets_of leaves out, since the running kernel does not know them: OCI wants a warning."""
+    if last_cap >= _LAST_NAME:
+        return []
+    if isinstance(wanted, Capabilities):
+        wanted = {kind: getattr(wanted, kind) for kind in _KINDS}
+    lists = wanted.values() if isinstance(wanted, dict) else (wanted or (),)
+    return sorted({name for names in lists for name in names if NAMES.get(name, 0) > last_cap})
 
 
 def names_of(mask: int) -> list[str]:
