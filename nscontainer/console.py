@@ -9,7 +9,7 @@ import os
 from errno import EIO, EPERM
 
 from .errors import SyscallError
-from .sys.files import AT_EMPTY_PATH, fchmod, fchownat
+from .sys.files import AT_EMPTY_PATH, close_all, fchmod, fchownat
 from .sys.terminal import open_pty, peer, set_window_size
 
 __all__ = ["Console", "new_console"]
@@ -74,10 +74,9 @@ class Console:
 
     def close(self) -> None:
         """Close the master. Processes that have the slave as their controlling terminal get SIGHUP."""
-        for fd in (self._master, self._slave):
-            if fd >= 0:
-                os.close(fd)
+        opened = [fd for fd in (self._master, self._slave) if fd >= 0]
         self._master = self._slave = -1
+        close_all(opened)
 
     __del__ = close
 

@@ -24,7 +24,7 @@ from .spawner import Birth
 from .state import State, Status, prepare_state, publish_state, remove_state
 from .sys.capability import last_cap
 from .sys.clone import CLONE
-from .sys.files import AT_FDCWD, close, exists, readlinkat
+from .sys.files import AT_FDCWD, close, close_all, exists, openat, readlinkat
 from .sys.resource import prlimit
 
 TYPE_CHECKING = False
@@ -173,15 +173,20 @@ class Container:
 
                 require(self._config)
             streams = Streams(process)
+            child = None
             try:
                 if status is Status.RUNNING:
                     child = self._enter(process, streams)
                 else:
                     child = self._begin(process, streams)
+                process.started(child, streams)
             except BaseException:
-                streams.abandon()
+                try:
+                    if child is not None:
+                        child.kill()
+                finally:
+                    streams.abandon()
                 raise
-            process.started(child, streams)
 
     def _gone(self) -> ContainerNotExists:
         return ContainerNotExists(f"container {self.id!r} has been destroyed")
@@ -198,49 +203,48 @@ class Container:
         entries: list[int] = []
         maps: list[int] = []
         try:
-            cgroup, entries = self._ways_into_cgroup()
-            plain = cgroup is None and not plan.join and not plan.offsets
+            plain = self._manager is None and not plan.join and not plan.offsets
             with self._zygote.birth(plan.flags) if plain else Birth(self._zygote) as birth:
-                if not plain:
-                    # /proc/self of a child in a user namespace belongs to the host's root: the score is set out here.
-                    birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets,
-                                  oom_score_adj=config.oom_score_adj if plan.join else None)
-                message, descriptors = self._message("standard", process, streams, config.pack(), entries)
-                message["look"] = birth.looks and not streams.extra
-                for at in self._map_mounts(maps):
-                    message["mount_maps"][str(at)] = len(descriptors)
-                    descriptors.append(maps[-1])
-                child = birth.born()
-                if plan.flags & CLONE.NEWUSER:
-                    birth.hear()
-                    idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
-                    if config.oom_score_adj is not None and not plan.join:
-                        self._adjust_oom_score(child.pid, config.oom_score_adj)
-                self._raise_limits(child.pid)
-                birth.tell(message, descriptors)
-                self._remember(child, streams)
-                streams.given()
-                if plain:
-                    self._zygote.prepare(plan.flags)
-                for _ in range(_wishes(message["hooks"])):
-                    wish = birth.hear()
-                    self._run_hooks(wish["hook"], wish["index"], child.pid)
-                    birth.tell({"go": True})
-                birth.runs()
-                if self._directory is not None:
-                    publish_state(self._directory)
-                self._init = child
-                for hook in config.hooks.poststart:
-                    hooks.run(hook, self._hook_state(child.pid))
-                return child
+                try:
+                    cgroup, entries = self._ways_into_cgroup()
+                    if not plain:
+                        # /proc/self of a child in a user namespace is the host root's: the score is set out here.
+                        birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets,
+                                      oom_score_adj=config.oom_score_adj if plan.join else None)
+                    message, descriptors = self._message("standard", process, streams, config.pack(), entries)
+                    message["look"] = birth.looks and not streams.extra
+                    for at in self._map_mounts(maps):
+                        message["mount_maps"][str(at)] = len(descriptors)
+                        descriptors.append(maps[-1])
+                    child = birth.born()
+                    if plan.flags & CLONE.NEWUSER:
+                        birth.hear()
+                        idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
+                        if config.oom_score_adj is not None and not plan.join:
+                            self._adjust_oom_score(child.pid, config.oom_score_adj)
+                    self._raise_limits(child.pid)
+                    birth.tell(message, descriptors)
+                    self._remember(child, streams)
+                    streams.given()
+                    if plain:
+                        self._zygote.prepare(plan.flags)
+                    for _ in range(_wishes(message["hooks"])):
+                        wish = birth.hear()
+                        self._run_hooks(wish["hook"], wish["index"], child.pid)
+                        birth.tell({"go": True})
+                    birth.runs()
+                    if self._directory is not None:
+                        publish_state(self._directory)
+                    self._init = child
+                    for hook in config.hooks.poststart:
+                        hooks.run(hook, self._hook_state(child.pid))
+                    return child
+                finally:  # inside: should closing fail, the child is not to live
+                    close_all([*plan.take(), *maps, *entries, *([] if cgroup is None else [cgroup])])
         except BaseException:
             self._init = None
             self._clear_cgroup()
             raise
-        finally:
-            plan.close()
-            for fd in (*maps, *entries, *([] if cgroup is None else [cgroup])):
-                close(fd)
 
     def _ways_into_cgroup(self) -> tuple[int | None, list[int]]:
         """Make the cgroup, and return what gets a process into it.
@@ -277,10 +281,10 @@ class Container:
         target = self._init.share()
         cgroup: int | None = None
         entries: list[int] = []
-        try:
-            cgroup, entries = self._ways_into_cgroup()
-            packed = self._config.pack()
-            with Birth(self._zygote) as birth:
+        with Birth(self._zygote) as birth:
+            try:
+                cgroup, entries = self._ways_into_cgroup()
+                packed = self._config.pack()
                 birth.request(0, [(namespaces.mask_to_enter(self._config), target)], cgroup=cgroup,
                               oom_score_adj=self._config.oom_score_adj)
                 packed = {name: packed[name] for name in _FOR_ENTERING if name in packed}
@@ -292,9 +296,8 @@ class Container:
                 birth.runs()
                 self._init.keep(child)
                 return child
-        finally:
-            for fd in (target, *entries, *([] if cgroup is None else [cgroup])):
-                close(fd)
+            finally:  # inside: should closing fail, the child is not to live
+                close_all([target, *entries, *([] if cgroup is None else [cgroup])])
 
     def _clear_cgroup(self) -> None:
         """Kill whoever is left in the cgroup, in a container without a pid namespace for example, and remove it."""
@@ -338,7 +341,7 @@ class Container:
                 holder = birth.born()
                 birth.hear()
                 idmap.write(holder.pid, mount.uid_mappings, mount.gid_mappings)
-                opened.append(os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC))
+                opened.append(openat(AT_FDCWD, f"/proc/{holder.pid}/ns/user", os.O_RDONLY))
                 birth.hang_up()  # nothing to become: it goes away
                 holder.poll(None)
             yield at

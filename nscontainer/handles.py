@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from _thread import RLock
 from errno import EBADF, ECHILD, EINVAL, ENOENT, ESRCH
-from os import P_PID, WEXITED, WNOHANG, listdir, waitid
+from os import P_PID, WEXITED, WNOHANG, getpid, listdir, waitid
 from time import monotonic, sleep
 
 from .errors import SyscallError
@@ -32,22 +32,16 @@ def reap_stray(comm: str, within: float = 1.0) -> None:
     """Reap a child of ours that is about to end and of which only the name is known; give up after *within* seconds."""
     end = monotonic() + within
     while monotonic() < end:
-        for pid in _children():
+        for name in listdir("/proc"):
             try:
-                stat = process_stat(pid)
-                if stat.comm == comm and stat.state == "Z" and waitid(P_PID, pid, WEXITED | WNOHANG):
+                found = process_stat(name) if name.isdecimal() else None
+                if found is None or (found.ppid, found.comm, found.state) != (getpid(), comm, "Z"):
+                    continue
+                if waitid(P_PID, found.pid, WEXITED | WNOHANG):
                     return
-            except (SyscallError, ChildProcessError, FileNotFoundError):
-                pass  # another thread was waiting for that one
+            except (SyscallError, ChildProcessError):
+                continue  # it has gone, or another thread was waiting for that one
         sleep(0.002)
-
-
-def _children() -> list[int]:
-    found = []
-    for task in listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{task}/children", "rb", buffering=0) as file:
-            found += [int(word) for word in file.read().split()]
-    return found
 
 
 class _Handle:
@@ -93,9 +87,9 @@ class _Handle:
         return fcntl_dupfd(self._pidfd)
 
     def _close(self) -> None:
-        if self._pidfd >= 0:
-            close(self._pidfd)
-            self._pidfd = -1
+        pidfd, self._pidfd = self._pidfd, -1  # first: after an error the number may be somebody else's
+        if pidfd >= 0:
+            close(pidfd)
 
     __del__ = _close
 
@@ -106,6 +100,7 @@ class Child(_Handle):
     def __init__(self, pid: int, pidfd: int) -> None:
         super().__init__(pid, pidfd)
         self._polling = 0
+        self._killed = False
         self._ended: WaitResult | None = None
 
     def poll(self, timeout: float | None = 0) -> WaitResult | None:
@@ -147,6 +142,7 @@ class Child(_Handle):
 
     def kill(self) -> WaitResult:
         """Kill it and wait for the end."""
+        self._killed = True
         if self.poll() is None:
             try:
                 self.signal(SIGKILL)
@@ -161,6 +157,15 @@ class Child(_Handle):
         """Return a descriptor of the process for somebody else to keep; ESRCH after the end."""
         with self._lock:
             return self._copy()
+
+    def __del__(self) -> None:
+        if self._killed and self._ended is None and self._pidfd >= 0:
+            try:
+                wait_pidfd(self._pidfd, nohang=True)  # kill() was interrupted, and nobody else is to wait for it
+            except SyscallError as error:
+                if error.errno != ECHILD:
+                    raise
+        self._close()
 
 
 class Stranger(_Handle):

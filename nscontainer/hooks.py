@@ -6,14 +6,14 @@ Read    posix_spawn(3), pidfd_open(2), setpgid(2), the OCI runtime specification
 from __future__ import annotations
 
 import os
-from errno import ECHILD, ESRCH
+from errno import EACCES, EBADF, ECHILD, ENOENT, ENOTDIR, ESRCH
 from time import monotonic
 
 from .config import Command, CommandHook, FunctionHook, HookState
 from .errors import ConfigInvalid, ContainerError, SyscallError
 from .records import dumps
 from .sys.fds import memfd_create, poll
-from .sys.files import fcntl_dupfd, fcntl_getfd, write_all
+from .sys.files import close_all, fcntl_dupfd, fcntl_getfd, write_all
 from .sys.pidfd import WaitResult, pidfd_exit_status, pidfd_open, wait_pidfd
 
 TYPE_CHECKING = False
@@ -146,8 +146,7 @@ def run_program(path: str, args: Sequence[str], env: Mapping[str, str], stdin: b
                              setsigdef=_SIGNALS)
         return _attend(pid, waste, words, timeout)
     finally:
-        for fd in opened:
-            os.close(fd)
+        close_all(opened)
 
 
 def _above(fd: int, opened: list[int]) -> int:
@@ -161,7 +160,9 @@ def _inherited() -> list[int]:
     """Return the descriptors from 3 on that execve would keep; one that another thread opens meanwhile is missed."""
     try:
         names = os.listdir("/proc/self/fd")
-    except OSError:
+    except OSError as error:
+        if error.errno not in (ENOENT, ENOTDIR, EACCES):
+            raise
         return []  # no /proc: we are a container's process, all of whose descriptors execve closes
     found = []
     for name in names:
@@ -169,8 +170,9 @@ def _inherited() -> list[int]:
             try:
                 if not fcntl_getfd(int(name)):
                     found.append(int(name))
-            except SyscallError:
-                continue  # the one that listdir itself had open
+            except SyscallError as error:
+                if error.errno != EBADF:  # the one that listdir itself had open
+                    raise
     return found
 
 
@@ -180,6 +182,8 @@ def _attend(pid: int, waste: int, words: int, timeout: float | None) -> Outcome:
         pidfd = pidfd_open(pid)
     except SyscallError as error:
         if error.errno != ESRCH:
+            _kill(pid)
+            os.waitpid(pid, 0)
             raise
         return Outcome(WaitResult(pid, None), None, b"")
     deadline = None if timeout is None else monotonic() + timeout

@@ -98,7 +98,11 @@ def _ask_helper(pid: int, kind: str, wanted: Sequence[tuple[int, int, int]]) -> 
         raise ContainerError(
             f"mapping more than one's own {kind} {own} needs {name}, which is not in PATH",
             hint=f"install uidmap (Debian, Ubuntu, Alpine: shadow-uidmap, Fedora: shadow-utils), or map only {own}")
-    outcome = run_program(path, [name, str(pid), *[str(number) for line in wanted for number in line]], {}, stdout=True)
+    numbers = [str(number) for line in wanted for number in line]
+    try:
+        outcome = run_program(path, [name, str(pid), *numbers], {}, stdout=True)
+    except OSError as error:
+        raise ContainerError(f"cannot run {path}: {error.strerror}") from None
     if outcome.problem:
         raise ContainerError(f"{path} {outcome.problem}", hint=_explain(kind, own, wanted, path))
 

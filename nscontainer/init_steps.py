@@ -219,16 +219,34 @@ def limit_resources(child: Child) -> None:
 def pass_descriptors(child: Child) -> None:
     """Put the extra files on 3, 4, …, and mark everything else to be closed by execve."""
     if not child.extra_files:
-        close_range(3, flags=CLOSE_RANGE.CLOEXEC)
+        _keep_none([child.link])
         return
     # Sources may sit where targets go: lift all of them out of the way first.
     first_free = 3 + len(child.extra_files)
     child.link = fcntl_dupfd(child.link, first_free)
     lifted = [None if fd is None else fcntl_dupfd(fd, first_free) for fd in child.extra_files]
-    close_range(3, flags=CLOSE_RANGE.CLOEXEC)
+    _keep_none([child.link, *[fd for fd in lifted if fd is not None]])
     for number, fd in enumerate(lifted, 3):
         if fd is not None:
             dup3(fd, number)
+
+
+def _keep_none(needed: Sequence[int]) -> None:
+    """Have execve close everything from 3 on. Before Linux 5.11 close it now, but for what is *needed* until then.
+
+    Those close on execve as it is, like all that we open; this is for what we do not know of.
+    """
+    try:
+        close_range(3, flags=CLOSE_RANGE.CLOEXEC)
+    except SyscallError as error:
+        if error.errno != EINVAL:
+            raise
+        first = 3
+        for fd in sorted(needed):
+            if fd > first:
+                close_range(first, fd - 1)
+            first = fd + 1
+        close_range(first)
 
 
 def follow_parent(child: Child) -> None:

@@ -14,7 +14,7 @@ from errno import EACCES, EAGAIN, EINVAL, ENOENT, ENOMEM, ENOSPC, ENOTDIR, EPERM
 
 from .errors import ConfigInvalid, SyscallError
 from .sys.clone import CLONE, setns, unshare
-from .sys.files import AT_FDCWD, MAGIC, close, fstatfs, openat, read_all, write_all
+from .sys.files import AT_FDCWD, MAGIC, close, close_all, fstat, fstatfs, listdir, openat, read_all, stat, write_all
 from .sys.nsfs import get_nstype, get_parent, get_userns
 from .sys.procfs import process_stat
 
@@ -81,19 +81,23 @@ class Plan:
         if kind != mask:
             other = _WORDS.get(kind, "different")
             raise ConfigInvalid(where, f"{path!r} is a {other} namespace, not a {word} namespace")
-        if mask == _NEWUSER and _same(os.fstat(fd), "/proc/self/ns/user"):
+        if mask == _NEWUSER and _same(fstat(fd), "/proc/self/ns/user"):
             close(self.join.pop()[1])  # setns(2): nobody enters the one he is in, lest he regain what he gave up
 
     def close(self) -> None:
         """Close the descriptors."""
-        while self.join:
-            close(self.join.pop()[1])
+        close_all(self.take())
+
+    def take(self) -> list[int]:
+        """Return the descriptors, for the caller to close."""
+        joins, self.join = self.join, []
+        return [fd for _, fd in joins]
 
     __del__ = close
 
 
 def _same(status: os.stat_result, path: str) -> bool:
-    other = os.stat(path)
+    other = stat(path)
     return (status.st_dev, status.st_ino) == (other.st_dev, other.st_ino)
 
 
@@ -102,7 +106,7 @@ def _in_order(joins: list[tuple[int, int]]) -> list[tuple[int, int]]:
     user = next((fd for mask, fd in joins if mask == _NEWUSER), None)
     if user is None:
         return joins
-    target = os.fstat(user).st_ino
+    target = fstat(user).st_ino
     before: list[tuple[int, int]] = []
     after: list[tuple[int, int]] = []
     for mask, fd in joins:
@@ -121,7 +125,7 @@ def _owned_by(fd: int, target: int) -> bool:
         return False  # owned by one that is above ours
     while True:
         try:
-            if os.fstat(owner).st_ino == target:
+            if fstat(owner).st_ino == target:
                 return True
             parent = get_parent(owner)
         except SyscallError as error:
@@ -186,7 +190,7 @@ def mask_to_enter(config: Config) -> int:
     """Return the mask with which a further process enters the container by the pidfd of its first one."""
     mask = 0
     for namespace in config.namespaces:
-        own = namespace.path and namespace.type == "NEWUSER" and _same(os.stat(namespace.path), "/proc/self/ns/user")
+        own = namespace.path and namespace.type == "NEWUSER" and _same(stat(namespace.path), "/proc/self/ns/user")
         if not own:
             mask |= MASKS[namespace.type]
     return mask
@@ -198,7 +202,7 @@ def members(config: Config, pid: int) -> list[int]:
     Of a container without a pid namespace those are missed whose parent has ended.
     """
     parents = {}
-    for name in os.listdir("/proc"):
+    for name in listdir("/proc"):
         if name.isdecimal():
             try:
                 parents[int(name)] = process_stat(name).ppid
@@ -219,7 +223,7 @@ def members(config: Config, pid: int) -> list[int]:
 def _lives_below(pid: int, init: int) -> bool:
     """Say whether *pid* is in the pid namespace of *init* or in one below it."""
     try:
-        target = os.stat(f"/proc/{init}/ns/pid").st_ino
+        target = stat(f"/proc/{init}/ns/pid").st_ino
         fd = openat(AT_FDCWD, f"/proc/{pid}/ns/pid", os.O_RDONLY)
     except OSError as error:
         if error.errno not in (ENOENT, ESRCH, EACCES, EPERM):
@@ -227,7 +231,7 @@ def _lives_below(pid: int, init: int) -> bool:
         return False  # it has just ended, or is not ours to look into, as those of the container are
     while True:
         try:
-            if os.fstat(fd).st_ino == target:
+            if fstat(fd).st_ino == target:
                 return True
             parent = get_parent(fd)
         except SyscallError as error:

@@ -28,6 +28,7 @@ from .errors import SyscallError
 from .process import DEVNULL, PIPE, STDOUT, Process
 from .sandbox import HOSTNAME, describe, environment, starting_directory
 from .spawner import Zygote
+from .sys.files import close_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,8 +127,7 @@ class Popen:
             self._close_pipes()
             raise
         finally:
-            for fd in theirs:
-                os.close(fd)
+            close_all(theirs)
         self._container = container
         self.pid = self._process.pid
 
@@ -150,7 +150,11 @@ class Popen:
         return their
 
     def _file(self, name: str, fd: int, bufsize: int) -> IO[Any]:
-        file = open(fd, "wb" if name == "stdin" else "rb", -1 if bufsize == 1 else bufsize)  # noqa: SIM115
+        try:
+            file = open(fd, "wb" if name == "stdin" else "rb", -1 if bufsize == 1 else bufsize)  # noqa: SIM115
+        except BaseException:
+            os.close(fd)
+            raise
         if not self.text_mode:
             return file
         try:

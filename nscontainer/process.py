@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import os
+from errno import EBADF
 from time import monotonic
 
 from .config import Capabilities
 from .console import Console, new_console
-from .errors import ConfigInvalid, ConsoleExists, ContainerError, ProcessNotExecuted
-from .sys.fds import memfd_create
-from .sys.files import AT_FDCWD, close, openat
+from .errors import ConfigInvalid, ConsoleExists, ContainerError, ProcessNotExecuted, SyscallError
+from .sys.fds import memfd_create, pipe2
+from .sys.files import AT_FDCWD, close_all, openat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,8 +163,8 @@ class Process:
 
     def started(self, child: Child, streams: Streams) -> None:
         """Take on the running process: the container calls this."""
-        self._child, self._streams = child, streams
         streams.attach(self)
+        self._child, self._streams = child, streams
 
 
 def _exit_state(ended: WaitResult) -> ExitState:
@@ -235,36 +236,40 @@ class Streams:
         return _descriptor(f"process.{name}", wanted)
 
     def _pipe(self, name: str, reading: bool) -> int:
-        read, write = os.pipe()
+        read, write = pipe2()
         theirs, self._kept[name] = (read, write) if reading else (write, read)
         return self._own(theirs)
 
     def given(self) -> None:
         """Close what has been passed on."""
-        while self._ours:
-            close(self._ours.pop())
+        ours, self._ours = self._ours, []
+        close_all(ours)
 
     def abandon(self) -> None:
         """Close everything: the start has failed."""
-        self.given()
-        for fd in [*self._kept.values(), *[fd for fd, _, _ in self._copies]]:
-            os.close(fd)
-        self._kept, self._copies = {}, []
+        opened = [*self._ours, *self._kept.values(), *[fd for fd, _, _ in self._copies]]
+        self._ours, self._kept, self._copies = [], {}, []
+        close_all(opened)
 
     def attach(self, process: Process) -> None:
-        """Turn the pipes into file objects of the process, and start to copy."""
-        for name, fd in self._kept.items():
-            setattr(process, name, os.fdopen(fd, "wb" if name == "stdin" else "rb"))
-        self._kept = {}
-        if self._copies:
-            from threading import Thread  # importing it costs more than most starts; few processes need it
+        """Turn the pipes into file objects of the process, and start to copy. What fails is left to abandon()."""
+        try:
+            while self._kept:
+                name, fd = next(iter(self._kept.items()))
+                setattr(process, name, os.fdopen(fd, "wb" if name == "stdin" else "rb"))
+                del self._kept[name]
+            if self._copies:
+                from threading import Thread  # importing it costs more than most starts; few processes need it
 
-            for fd, stream, reading in self._copies:
-                copy = Thread(target=_feed if reading else _drain, args=(fd, stream), daemon=True)
-                copy.start()
-                if not reading:  # a program need not read all that it was offered
-                    self._threads.append(copy)
-            self._copies = []
+                while self._copies:
+                    fd, stream, reading = self._copies[0]
+                    copy = Thread(target=_feed if reading else _drain, args=(fd, stream), daemon=True)
+                    copy.start()
+                    del self._copies[0]
+                    if not reading:  # a program need not read all that it was offered
+                        self._threads.append(copy)
+        except (OSError, RuntimeError) as error:  # RuntimeError: no further thread
+            raise ContainerError(f"cannot attach to the streams of {process!r}: {error}") from None
 
     def join(self, deadline: float | None = None) -> bool:
         """Wait until everything the process wrote has been copied; False when that is not so by *deadline*."""
@@ -289,8 +294,9 @@ def _descriptor(where: str, file: Any) -> int:
         raise ConfigInvalid(where, f"expected a descriptor, a file or one of PIPE, DEVNULL, STDOUT, got {file!r}")
     try:
         os.fstat(fd)
-    except OSError:
-        raise ConfigInvalid(where, f"{fd} is not an open descriptor") from None
+    except OSError as error:
+        problem = "is not an open descriptor" if error.errno == EBADF else f"cannot be used: {error.strerror}"
+        raise ConfigInvalid(where, f"{fd} {problem}") from None
     return fd
 
 
@@ -303,8 +309,10 @@ def _in_memory(data: bytes | bytearray | memoryview) -> int:
             view = view[os.write(fd, view):]
         os.lseek(fd, 0, os.SEEK_SET)
         return fd
-    except BaseException:
+    except BaseException as error:
         os.close(fd)
+        if isinstance(error, OSError):
+            raise SyscallError("write", error.errno or 0, "stdin", size=memoryview(data).nbytes) from None
         raise
 
 

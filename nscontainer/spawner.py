@@ -15,7 +15,7 @@ from . import sync
 from .errors import ContainerError, ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
 from .handles import SIGKILL, Child, reap_stray
 from .sys.fds import F_SEAL, SOCK, add_seals, memfd_create, poll, socketpair
-from .sys.files import close, fcntl_dupfd, openat
+from .sys.files import AT_FDCWD, close, close_all, fcntl_dupfd, openat
 from .sys.libc import require_kernel
 from .sys.mount_api import MOUNT_ATTR, fsconfig_create, fsconfig_string, fsmount, fsopen
 from .sys.pidfd import pidfd_open
@@ -58,6 +58,7 @@ class Birth:
         self._zygote = zygote
         self._link = -1
         self._early: list[Message] = []
+        self._half = sync.Half()
         self._helped = False
         self._helper: Child | None = None
         self._asked: Child | None = None  # the zygote that is to make it
@@ -101,8 +102,11 @@ class Birth:
     def hang_up(self) -> None:
         """Close the link: a child that still waits to hear what to be goes away."""
         link, self._link = self._link, -1
-        if link >= 0:
-            close(link)
+        try:
+            self._half.drop()
+        finally:
+            if link >= 0:
+                close(link)
 
     def request(self, flags: int, join: Sequence[tuple[int, int]] = (), *, cgroup: int | None = None,
                 offsets: str | None = None, oom_score_adj: int | None = None, early: bool = False) -> None:
@@ -122,7 +126,7 @@ class Birth:
         try:
             self._asked = self._zygote.ask(self._request, [theirs, *self._descriptors])
         except BaseException:
-            self.hang_up()
+            self.hang_up()  # nobody has heard of it
             raise
         finally:
             close(theirs)
@@ -139,6 +143,7 @@ class Birth:
         try:
             return self._born()
         except ZygoteGone:  # killed, by the kernel for want of memory perhaps: a new one may be luckier, once
+            self._zygote.end(self._asked)  # its sockets are closed before it is known to have ended
             self._ask()
             return self._born()
 
@@ -162,14 +167,17 @@ class Birth:
         return self.child
 
     def _await_news(self) -> None:
-        """Wait for a message about the new process, as long as there is a zygote to send one."""
-        assert self._asked is not None
+        """Wait for a message about the new process, as long as there is somebody to send one."""
+        sender = self._helper or self._asked
+        assert sender is not None
         while not poll((self._link,), _PATIENCE):
-            if self._asked.poll() is not None and not poll((self._link,), 0):
+            if sender.poll() is not None and not poll((self._link,), 0):
                 # It was killed between the clone and the message. The child holds the other end of our link, and goes
                 # when this one is closed; all we know of it is its name.
                 self.hang_up()
                 reap_stray(sync.NAME)
+                if sender is self._helper:
+                    raise SetupError("the helper that joins namespaces was killed while it cloned a process")
                 raise ZygoteGone("the zygote was killed while it cloned a process")
 
     def tell(self, message: Message, descriptors: Sequence[int] = ()) -> None:
@@ -207,7 +215,7 @@ class Birth:
 
     def _read(self) -> tuple[Message | None, list[int]]:
         try:
-            return sync.receive(self._link)
+            return sync.receive(self._link, self._half)
         except SyscallError as error:
             if error.errno != ECONNRESET:
                 raise
@@ -269,18 +277,17 @@ class Zygote:
         """Start it if it does not run yet. It loads while the caller goes on."""
         with self._lock:
             # After a fork this object is a copy, and the zygote behind it somebody else's: its clones would be too.
-            if self._owner != os.getpid() or self._process is None or self._process.poll() is not None:
+            if self._owner != os.getpid() or self._control < 0 or self._process is None or self._process.poll():
                 self._stop()
                 self._start()
 
-    def ask(self, request: Message, descriptors: Sequence[int]) -> Child:
-        """Send one request, whole, and return whom it was sent to: other threads wait their turn."""
+    def ask(self, request: Message, descriptors: Sequence[int]) -> Child | None:
+        """Send one request, whole: other threads wait their turn. Return the process that it went to."""
         for _ in range(2):
             self.start()
             with self._lock:
                 try:
                     sync.send(self._control, request, descriptors)
-                    assert self._process is not None
                     return self._process
                 except SyscallError as error:
                     if error.errno not in (EPIPE, ECONNRESET):
@@ -332,13 +339,19 @@ class Zygote:
         except (SyscallError, ZygoteGone):
             pass  # as above: this was to make others faster
 
+    def end(self, process: Child | None) -> None:
+        """End the zygote if it is still *process*: that one serves no longer."""
+        with self._lock:
+            if self._process is process:
+                self._stop()
+
     def last_words(self) -> str:
         """What it wrote to standard error while it started, for an error message."""
         try:
-            text = os.pread(self._words, 4096, 0).decode(errors="replace").strip()
+            text = os.pread(self._words, 1 << 16, 0).decode(errors="replace").strip()
         except OSError:
-            return ""
-        return f": {text}" if text else ""
+            return ""  # never started: the words are an ornament of the error that is on its way
+        return f": {text.splitlines()[-1]}" if text else ""  # of a traceback, the error
 
     def close(self) -> None:
         """End it. Containers that run go on running."""
@@ -362,13 +375,14 @@ class Zygote:
 
     def _stop(self) -> None:
         self._rest()
-        for fd in (self._control, self._words):
-            if fd >= 0:
-                os.close(fd)
+        opened = [fd for fd in (self._control, self._words) if fd >= 0]
         self._control = self._words = -1
-        process, self._process = self._process, None
-        if process is not None and self._owner == os.getpid():
-            process.kill()
+        try:
+            close_all(opened)
+        finally:
+            if self._process is not None and self._owner == os.getpid():
+                self._process.kill()
+            self._process = None  # not sooner: if it could not be killed, the next one to stop it will try again
 
     def _start(self) -> None:
         require_kernel()
@@ -386,16 +400,19 @@ class Zygote:
             for fd in (theirs, owner, self._words, sealed):
                 opened.append(fcntl_dupfd(fd, 10))  # one by one: whichever fails, those before are closed
                 sources.append(opened[-1])
-            pid = os.posix_spawn(
-                f"/proc/self/fd/{sources[3]}", args, {"_LIBCONTAINER_INITTYPE": "zygote"},
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
-                    (os.POSIX_SPAWN_DUP2, 0, 1),
-                    (os.POSIX_SPAWN_DUP2, sources[2], 2),
-                    (os.POSIX_SPAWN_DUP2, sources[0], 3),
-                    (os.POSIX_SPAWN_DUP2, sources[1], 4),
-                ],
-                setsigmask=[], setsigdef=_ALL_SIGNALS)
+            try:
+                pid = os.posix_spawn(
+                    f"/proc/self/fd/{sources[3]}", args, {"_LIBCONTAINER_INITTYPE": "zygote"},
+                    file_actions=[
+                        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
+                        (os.POSIX_SPAWN_DUP2, 0, 1),
+                        (os.POSIX_SPAWN_DUP2, sources[2], 2),
+                        (os.POSIX_SPAWN_DUP2, sources[0], 3),
+                        (os.POSIX_SPAWN_DUP2, sources[1], 4),
+                    ],
+                    setsigmask=[], setsigdef=_ALL_SIGNALS)
+            except OSError as error:
+                raise SyscallError("posix_spawn", error.errno or 0, args[0]) from None
             try:
                 self._process = Child(pid, pidfd_open(pid))
             except BaseException:
@@ -404,11 +421,10 @@ class Zygote:
                 raise
             self._control = control
         except BaseException:
-            os.close(control)
+            close(control)
             raise
         finally:
-            for fd in opened:
-                os.close(fd)
+            close_all(opened)
 
 
 # SIGKILL and SIGSTOP cannot be set; 32 and 33 are the C library's own.
@@ -421,7 +437,7 @@ def seal_interpreter(path: str) -> int:
     An overlay of its folder and another, read-only and attached nowhere, costs 0.2 ms and no memory, and needs root.
     A sealed copy in memory serves everybody else, and folders that overlay does not take.
     """
-    folder, name = os.path.split(path)
+    folder, name = os.path.split(os.path.realpath(path))  # an absolute symlink would lead out of the overlay
     try:
         return _open_through_overlay(folder, name)
     except SyscallError:  # EPERM: not root; ENODEV, EINVAL, ELOOP: no overlay here: the copy is as safe
@@ -429,30 +445,32 @@ def seal_interpreter(path: str) -> int:
 
 
 def _open_through_overlay(folder: str, name: str) -> int:
-    context = fsopen("overlay")
+    opened = [fsopen("overlay")]
     try:
         if ":" in folder or "," in folder or "\\" in folder:
             raise SyscallError("fsconfig", EINVAL, folder)
         # Overlay wants two layers when it is to be read-only; any folder beside the first will do for the second.
-        fsconfig_string(context, "lowerdir", f"{folder}:{_PACKAGE}")
-        fsconfig_create(context)
-        mount = fsmount(context, int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV))
+        fsconfig_string(opened[0], "lowerdir", f"{folder}:{_PACKAGE}")
+        fsconfig_create(opened[0])
+        opened.append(fsmount(opened[0], int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV)))
+        opened.append(openat(opened[1], name, os.O_PATH | os.O_NOFOLLOW))
+        while len(opened) > 1:
+            close(opened.pop(0))
+        return opened.pop()
     finally:
-        close(context)
-    try:
-        return openat(mount, name, os.O_PATH)
-    finally:
-        close(mount)
+        close_all(opened)
 
 
 def _copy_to_memory(path: str) -> int:
-    with open(path, "rb", buffering=0) as program:
-        copy = memfd_create("nscontainer", allow_sealing=True, executable=True)
-        try:
-            while os.sendfile(copy, program.fileno(), None, 1 << 30):
-                pass
-            add_seals(copy, F_SEAL.SEAL | F_SEAL.SHRINK | F_SEAL.GROW | F_SEAL.WRITE)
-            return copy
-        except BaseException:
-            os.close(copy)
-            raise
+    opened = [openat(AT_FDCWD, path, os.O_RDONLY)]
+    try:
+        opened.append(memfd_create("nscontainer", allow_sealing=True, executable=True))
+        while os.sendfile(opened[1], opened[0], None, 1 << 30):
+            pass
+        add_seals(opened[1], F_SEAL.SEAL | F_SEAL.SHRINK | F_SEAL.GROW | F_SEAL.WRITE)
+        close(opened.pop(0))
+        return opened.pop()
+    except OSError as error:
+        raise error if isinstance(error, SyscallError) else SyscallError("sendfile", error.errno or 0, path) from None
+    finally:
+        close_all(opened)

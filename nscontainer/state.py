@@ -8,7 +8,7 @@ from .config import Config
 from .errors import ContainerNotExists, SyscallError, SystemError_
 from .records import Record, mapping, one, strings, text, unsigned
 from .strictjson import dumps, loads
-from .sys.files import AT_FDCWD, AT_REMOVEDIR, close, openat, renameat2, unlinkat, write_all
+from .sys.files import AT_FDCWD, AT_REMOVEDIR, close, listdir, openat, renameat2, unlinkat, write_all
 from .sys.flags import Enumeration
 
 __all__ = ["STATE_FILE", "State", "Status", "load_state", "prepare_state", "publish_state",
@@ -64,7 +64,7 @@ def remove_state(directory: str) -> None:
             _removed(f"{directory}/{name}", 0)
         if _removed(directory, AT_REMOVEDIR):
             return
-        names = os.listdir(directory)
+        names = listdir(directory)
     raise SyscallError("unlinkat", ENOTEMPTY, directory)
 
 
@@ -88,6 +88,8 @@ def load_state(directory: str, container: str) -> State:
             content = file.read()
     except FileNotFoundError:
         raise ContainerNotExists(f"container {container!r} does not exist") from None
+    except OSError as error:
+        raise SyscallError("open", error.errno or 0, path) from None
     try:
         return State.from_json(loads(content))
     except ValueError as error:

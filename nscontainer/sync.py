@@ -29,7 +29,7 @@ import os
 from .errors import Frame, SyscallError, frames_of
 from .strictjson import dumps, loads_trusted
 from .sys.fds import receive_descriptors, send_descriptors
-from .sys.files import close
+from .sys.files import close_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
-__all__ = ["NAME", "describe", "frames_from", "receive", "receive_rest", "send"]
+__all__ = ["NAME", "Half", "describe", "frames_from", "receive", "receive_rest", "send"]
 
 NAME = "nscontainer-zyg"  # the comm of a zygote, and of its clones until they execute their program
 _MOST_OF_A_REST = 1 << 16
@@ -57,25 +57,41 @@ def send(link: int, message: Message, descriptors: Sequence[int] = ()) -> None:
         sent += send_descriptors(link, frame[sent:])
 
 
-def receive(link: int) -> tuple[Message | None, list[int]]:
-    """Return the next message and its descriptors, or (None, []) when the other side has closed the link."""
-    descriptors: list[int] = []
-    size = 0
+class Half:
+    """As much of a message as has arrived: bytes, and descriptors."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.descriptors: list[int] = []
+
+    def drop(self) -> None:
+        """Forget it; nobody reads on."""
+        descriptors, self.data, self.descriptors = self.descriptors, b"", []
+        close_all(descriptors)
+
+
+def receive(link: int, half: Half | None = None) -> tuple[Message | None, list[int]]:
+    """Return the next message and its descriptors, or (None, []) when the other side has closed the link.
+
+    When a call fails, or a signal's handler raises, what has arrived is dropped; or it stays in *half*, and a further
+    call reads on from there.
+    """
+    got = Half() if half is None else half
     try:
-        while size == 0:
-            head = _exactly(link, 4, descriptors)
-            if not head:
-                if descriptors:
-                    raise SyscallError("recvmsg", errno.ECONNRESET)
+        while True:
+            if not _fill(link, 4, got):
                 return None, []
-            size = int.from_bytes(head, "little")
-        body = _exactly(link, size, descriptors)
-        if not body:
-            raise SyscallError("recvmsg", errno.ECONNRESET)
-        return loads_trusted(body.decode("ascii")), descriptors
+            size = int.from_bytes(got.data[:4], "little")
+            if size:
+                break
+            got.data = b""
+        _fill(link, 4 + size, got)
+        message, descriptors = loads_trusted(got.data[4:].decode("ascii")), got.descriptors
+        got.data, got.descriptors = b"", []
+        return message, descriptors
     except BaseException:
-        for fd in descriptors:
-            close(fd)
+        if half is None:
+            got.drop()
         raise
 
 
@@ -94,17 +110,17 @@ def receive_rest(link: int) -> list[Message]:
     return messages
 
 
-def _exactly(link: int, size: int, descriptors: list[int]) -> bytes:
-    """Read *size* bytes; nothing at the end of the stream, ECONNRESET when it ends in between."""
-    data, received = receive_descriptors(link, size)
-    descriptors += received
-    while 0 < len(data) < size:
-        more, received = receive_descriptors(link, size - len(data))
-        descriptors += received
-        if not more:
-            raise SyscallError("recvmsg", errno.ECONNRESET)
-        data += more
-    return data
+def _fill(link: int, size: int, got: Half) -> bool:
+    """Read until there are *size* bytes; False when the stream ends before a message, ECONNRESET when in one."""
+    while len(got.data) < size:
+        data, received = receive_descriptors(link, size - len(got.data))
+        got.data += data
+        got.descriptors += received
+        if not data:
+            if got.data or got.descriptors:
+                raise SyscallError("recvmsg", errno.ECONNRESET)
+            return False
+    return True
 
 
 def describe(error: BaseException, step: str) -> Message:

@@ -251,7 +251,7 @@ def _joinable(at: str, namespace: Namespace) -> None:
             raise
         raise ConfigInvalid(at, f"{path!r} is not a namespace", hint=hint) from None
     finally:
-        os.close(fd)
+        close(fd)
     if found != kind.flag:
         raise ConfigInvalid(at, f"{path!r} is a namespace of another type: {found}, not {kind.flag}", hint=hint)
 

@@ -80,7 +80,7 @@ def _inside(directory: str) -> list[str]:
                     found += [*_inside(entry.path), entry.path]
     except OSError as error:
         if error.errno not in GONE:
-            raise
+            raise SyscallError("getdents64", error.errno or 0, directory) from None
     return found
 
 

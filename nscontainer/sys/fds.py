@@ -1,7 +1,8 @@
-"""Descriptors: close many, hold a file in memory, hand one to another process, wait for one.
+"""Descriptors: close many, hold a file in memory, make a pipe, hand one to another process, wait for one.
 
 Lesson  A descriptor is this process's number for an open file; SCM_RIGHTS gives another process a number for it too.
-Read    close_range(2), memfd_create(2), fcntl(2), socketpair(2), sendmsg(2), recvmsg(2), unix(7), cmsg(3), poll(2)
+Read    close_range(2), memfd_create(2), fcntl(2), pipe(2), socketpair(2), sendmsg(2), recvmsg(2), unix(7), cmsg(3),
+        poll(2)
 Needs   no capability
 """
 from __future__ import annotations
@@ -20,8 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["CLOSE_RANGE", "F_SEAL", "MFD", "SOCK", "add_seals", "close_range", "get_seals", "memfd_create", "poll",
-           "receive_descriptors", "send_descriptors", "socketpair"]
+__all__ = ["CLOSE_RANGE", "F_SEAL", "MFD", "SOCK", "add_seals", "close_range", "get_seals", "memfd_create", "pipe2",
+           "poll", "receive_descriptors", "send_descriptors", "socketpair"]
 
 _U32, _I31 = 0xFFFFFFFF, 0x7FFFFFFF
 
@@ -117,6 +118,19 @@ def get_seals(fd: int) -> F_SEAL:
     if seals < 0:
         raise failure("fcntl", command="F_GET_SEALS", fd=fd)
     return F_SEAL(seals)
+
+
+_pipe2 = function("pipe2", c_void_p, c_int)
+
+
+def pipe2(flags: int = 0) -> tuple[int, int]:
+    """Return the reading and the writing end of a new pipe, both closed by execve. EMFILE: RLIMIT_NOFILE."""
+    if not 0 <= flags <= _I31:
+        raise OverflowError(f"flags {hex(flags)} do not fit 31 bits")
+    pair = (c_int * 2)()
+    if _pipe2(addressof(pair), flags | os.O_CLOEXEC) < 0:
+        raise failure("pipe2", flags=hex(flags))
+    return pair[0], pair[1]
 
 
 class SOCK(Enumeration):

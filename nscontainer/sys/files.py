@@ -18,12 +18,17 @@ from ..errors import SyscallError
 from .flags import Enumeration, Flags
 from .libc import EINTR, encoded, failure, function, get_errno, syscall
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = [
     "AT", "AT_EMPTY_PATH", "AT_FDCWD", "AT_RECURSIVE", "AT_REMOVEDIR", "AT_SYMLINK_NOFOLLOW", "MAGIC", "RENAME", "ST",
-    "Statfs", "chdir", "chroot", "close", "dup3", "exists", "fchdir", "fchmod", "fchmodat", "fchmodat2", "fchownat",
+    "Statfs", "chdir", "chroot", "close", "close_all", "dup3", "exists", "fchdir", "fchmod", "fchmodat", "fchmodat2",
+    "fchownat",
     "fcntl_dupfd", "fcntl_getfd", "fcntl_getfl", "fcntl_setfd", "fcntl_setfl", "fstat", "fstatfs", "getcwd", "linkat",
-    "mkdirat", "mknodat", "openat", "read", "read_all", "readlinkat", "renameat2", "symlinkat", "umask", "unlinkat",
-    "write", "write_all",
+    "listdir", "mkdirat", "mknodat", "openat", "read", "read_all", "readlinkat", "renameat2", "stat", "symlinkat",
+    "umask", "unlinkat", "write", "write_all",
 ]
 
 
@@ -76,6 +81,18 @@ def close(fd: int) -> None:
     """
     if _close(fd) < 0 and get_errno() != EINTR:
         raise failure("close", fd=fd)
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close each of *fds*; the first error is raised once all of them are closed."""
+    failed = None
+    for fd in fds:
+        try:
+            close(fd)
+        except SyscallError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def dup3(old: int, new: int, flags: int = 0) -> None:
@@ -226,6 +243,22 @@ def fstat(fd: int) -> os.stat_result:
         return os.fstat(fd)
     except OSError as error:
         raise SyscallError("fstat", error.errno or 0, fd=fd) from None
+
+
+def stat(path: str) -> os.stat_result:
+    """Return what stat(2) says about *path*, or about what it leads to."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise SyscallError("stat", error.errno or 0, path) from None
+
+
+def listdir(path: str) -> list[str]:
+    """Return the names in a directory, in no order: getdents64(2)."""
+    try:
+        return os.listdir(path)
+    except OSError as error:
+        raise SyscallError("listdir", error.errno or 0, path) from None
 
 
 class MAGIC(Enumeration):

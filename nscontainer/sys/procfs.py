@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from ctypes import addressof, c_char, c_int, c_size_t, c_ssize_t, c_void_p
 
+from ..errors import SyscallError
 from .files import AT_FDCWD, close, openat
 from .libc import failure, function
 
@@ -51,8 +52,11 @@ def _unescaped(text: str) -> str:
 def mountinfo(text: str | None = None) -> list[MountInfo]:
     """Return the mounts of *text*, or those this process sees."""
     if text is None:
-        with open("/proc/self/mountinfo", "rb") as file:
-            text = file.read().decode(errors="surrogateescape")
+        try:
+            with open("/proc/self/mountinfo", "rb") as file:
+                text = file.read().decode(errors="surrogateescape")
+        except OSError as error:
+            raise SyscallError("open", error.errno or 0, "/proc/self/mountinfo") from None
     return [MountInfo(line) for line in text.split("\n") if line]
 
 
