@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static int exes[256], caught;
-static char own_name[64], seen[4096];
+static char own_name[64], seen[4096], held[4096];
 
 static void report(const char *what, int pid, const char *detail) { printf("%s %d %s\n", what, pid, detail); }
 
@@ -54,7 +54,7 @@ static void look(int pid, const char *mark) {
         snprintf(inside, sizeof inside, "%s", shown);
         struct stat same;
         if (strncmp(shown, "/bin/", 5) || stat(inside, &same) || same.st_ino != other.st_ino) {
-            if (caught < 256) { exes[caught++] = exe; report("caught", pid, shown); exe = -1; }
+            if (caught < 256 && !held[pid & 4095]++) { exes[caught++] = exe; report("caught", pid, shown); exe = -1; }
         }
     }
     if (exe >= 0) close(exe);

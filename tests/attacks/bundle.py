@@ -19,7 +19,7 @@ _BASE: Spec = {
     "ociVersion": "1.0.2",
     "process": {
         "terminal": False, "user": {"uid": 0, "gid": 0}, "cwd": "/", "env": [PATH, "TERM=xterm"],
-        "capabilities": {name: CAPABILITIES for name in ("bounding", "effective", "permitted")},
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
         "noNewPrivileges": False,
     },
     "root": {"readonly": False},

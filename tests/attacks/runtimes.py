@@ -17,10 +17,10 @@ from nscontainer.mounts.options import parse
 from nscontainer.sys.clone import CLONE, unshare
 from nscontainer.sys.mount import MNT, MS, mount, umount2
 
-from .bundle import PATH, STARTED, Spec
+from .bundle import CAPABILITIES, PATH, STARTED, Spec
 from .canaries import Fell
 
-__all__ = ["Binary", "Careless", "Library", "Ran", "Running", "Runtime", "config_of"]
+__all__ = ["Binary", "Careless", "Library", "Ran", "Running", "Runtime", "config_of", "process_of"]
 
 TIMEOUT = 15.0
 _KINDS = {"pid": "NEWPID", "network": "NEWNET", "ipc": "NEWIPC", "uts": "NEWUTS", "mount": "NEWNS", "user": "NEWUSER",
@@ -31,7 +31,7 @@ _DEVICES = [{"type": ord("c"), "path": f"/dev/{name}", "major": major, "minor": 
 
 
 class Ran:
-    """What came of an attempt: the program's *output*, its exit *code* if it ran, the runtime's *error* if it said one."""
+    """What came of an attempt: the program's *output*, its exit *code* if it ran, the runtime's *error* if any."""
 
     def __init__(self, output: str, code: int | None, error: str = "") -> None:
         self.output, self.code, self.error = output, code, error
@@ -79,7 +79,7 @@ def _mount(entry: Spec) -> dict[str, Any]:
             "data": options.data, "recursive_set": int(options.recursive_set)}
 
 
-def _process_of(wanted: Spec, **streams: Any) -> Process:
+def process_of(wanted: Spec, **streams: Any) -> Process:
     user = wanted["user"]
     return Process(wanted["args"], env=wanted["env"], user=f"{user['uid']}:{user['gid']}", cwd=wanted["cwd"], **streams)
 
@@ -130,7 +130,7 @@ class Library:
                 fresh.close()
         try:
             with self.factory.create(f"x{os.urandom(6).hex()}", config_of(made)) as container:
-                return self._start(container, _process_of(made["process"], stdin=stdin))
+                return self._start(container, process_of(made["process"], stdin=stdin))
         except ContainerError as error:
             return Ran("", None, str(error))
 
@@ -151,7 +151,7 @@ class Library:
         """Run a container whose program has a terminal of its own."""
         try:
             with self.factory.create(f"x{os.urandom(6).hex()}", config_of(made)) as container:
-                process = _process_of(made["process"])
+                process = process_of(made["process"])
                 with process.new_console() as console:
                     container.start(process)
                     output = b""
@@ -167,7 +167,7 @@ class Library:
         id = f"x{os.urandom(6).hex()}"
         log = self.folder / f"log-{id}"
         with self.factory.create(id, config_of(made)) as container, log.open("wb") as output:
-            container.start(_process_of(made["process"], stdout=output, stderr=output))
+            container.start(process_of(made["process"], stdout=output, stderr=output))
             yield Running(self, id, log, container)
 
     def exec(self, running: Running, args: Sequence[str], user: str = "", cwd: str = "/",
@@ -176,7 +176,7 @@ class Library:
         assert running.container is not None
         process = Process(args, env=[PATH], user=user, cwd=cwd)
         if capabilities:
-            process.capabilities = (*running.container.config().capabilities.permitted, *capabilities)
+            process.capabilities = (*CAPABILITIES, *capabilities)
         try:
             return self._start(running.container, process)
         except ContainerError as error:
@@ -186,7 +186,7 @@ class Library:
 # --------------------------------------------------------------------------------------------- any runtime's command
 
 def _throw_away_mounts() -> None:
-    """Give the runtime a mount namespace that nobody sees. Some, as crun, refuse hosts with cgroups of both versions."""
+    """Take a mount namespace that nobody sees. Some, as crun, refuse hosts with cgroups of both versions."""
     unshare(CLONE.NEWNS)
     mount(None, "/", flags=MS.REC | MS.PRIVATE)
     if os.path.ismount("/sys/fs/cgroup/unified"):
@@ -195,6 +195,8 @@ def _throw_away_mounts() -> None:
 
 class Binary:
     """The command of an OCI runtime, or rather a copy of it: one of the attacks overwrites it where it works."""
+
+    timeout = TIMEOUT
 
     def __init__(self, program: str, folder: Path) -> None:
         found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
@@ -215,6 +217,9 @@ class Binary:
     def _command(self, *args: str) -> list[str]:
         return [str(self.executable), "--root", str(self.state), *args]
 
+    def _spawn(self, *args: str, **streams: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command(*args), preexec_fn=_throw_away_mounts, **streams)  # noqa: PLW1509
+
     def _bundle(self, made: Spec) -> Path:
         bundle = Path(tempfile.mkdtemp(prefix="bundle-", dir=self.folder))
         (bundle / "config.json").write_text(json.dumps(made))
@@ -223,21 +228,22 @@ class Binary:
     def _call(self, *args: str, output: Any = subprocess.PIPE, stdin: int | None = None,
               inherit: Sequence[int] = ()) -> Ran:
         """Run a command in a throw-away mount namespace; the program's output and the runtime's words are one text."""
-        child = subprocess.Popen(self._command(*args), stdout=output, stderr=subprocess.STDOUT, pass_fds=inherit,
-                                 stdin=subprocess.DEVNULL if stdin is None else stdin, preexec_fn=_throw_away_mounts)
+        child = self._spawn(*args, stdout=output, stderr=subprocess.STDOUT, pass_fds=inherit,
+                            stdin=subprocess.DEVNULL if stdin is None else stdin)
         try:
-            text = (child.communicate(timeout=TIMEOUT)[0] or b"").decode(errors="replace")
+            text = (child.communicate(timeout=self.timeout)[0] or b"").decode(errors="replace")
         except subprocess.TimeoutExpired:
-            child.kill()
             raise Fell(f"it hangs: {' '.join(args)}") from None
         finally:
+            child.kill()
             child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
         return Ran(text, child.returncode, "" if STARTED in text else text)
 
     def _delete(self, id: str, bundle: Path) -> None:
         if (self.state / id).exists():
-            subprocess.run(self._command("delete", "--force", id), stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL, preexec_fn=_throw_away_mounts)
+            self._spawn("delete", "--force", id, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait()
         shutil.rmtree(bundle)
 
     def run(self, made: Spec, stdin: int | None = None, inherit: Sequence[int] = ()) -> Ran:
@@ -254,8 +260,8 @@ class Binary:
         id, bundle = f"x{os.urandom(6).hex()}", self._bundle(made)
         master, slave = os.openpty()
         try:
-            child = subprocess.Popen(self._command("run", "--bundle", str(bundle), id), stdin=slave, stdout=slave,
-                                     stderr=slave, preexec_fn=_throw_away_mounts, start_new_session=True)
+            child = self._spawn("run", "--bundle", str(bundle), id, stdin=slave, stdout=slave, stderr=slave,
+                                start_new_session=True)
             os.close(slave)
             output = b""
             try:
@@ -291,6 +297,8 @@ class Binary:
 
 class Careless(Binary):
     """The double that falls: careless.py, run by a copy of our interpreter."""
+
+    timeout = 3.0
 
     def __init__(self, folder: Path) -> None:
         super().__init__(os.path.realpath(sys.executable), folder)
