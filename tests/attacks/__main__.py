@@ -27,9 +27,12 @@ def results(runtime: str | None, more: list[str]) -> dict[str, list[str]]:
         cases = ElementTree.parse(report).getroot().iter("testcase")
         found: dict[str, list[str]] = {}
         for case in cases:
-            bad = case.find("failure") if case.find("failure") is not None else case.find("error")
-            fell = bad is not None and "Fell" in (bad.get("message") or "")
-            ended = "fell" if fell else "broken" if bad is not None else "-" if case.find("skipped") is not None else "held"
+            ended = "held"
+            for child in case:
+                if child.tag in ("failure", "error"):
+                    ended = "fell" if "Fell" in child.get("message", "") else "broken"
+                elif child.tag == "skipped":
+                    ended = "-"
             found.setdefault(case.attrib["name"].partition("[")[0], []).append(ended)
         return found
 

@@ -1,8 +1,8 @@
 """A runtime that makes the published mistakes, so that attacks have something to succeed on.
 
 It has just enough of a runtime's command line: run, exec, delete; a copy of the interpreter runs it. What is wrong with
-it, and was wrong with others: paths of the image are handed to the kernel as they are, before the root changes; a path
-is looked at and then used; what is found at a name is taken for what should be there; descriptors stay open; the working
+it was wrong with others: paths of the image are handed to the kernel as they are, before the root changes; a path is
+looked at and then used; what is found at a name is taken for what should be there; descriptors stay open; the working
 directory is not checked; the runtime's process can be looked into, and its program written. Never use it.
 """
 from __future__ import annotations

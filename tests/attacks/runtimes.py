@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -193,6 +194,13 @@ def _throw_away_mounts() -> None:
         umount2("/sys/fs/cgroup/unified", MNT.DETACH)
 
 
+def _end(pid: int) -> None:
+    """Kill a process and all that came of it: what a runtime was about to make, it will not remember."""
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        _end(int(child))
+    os.kill(pid, signal.SIGKILL)
+
+
 class Binary:
     """The command of an OCI runtime, or rather a copy of it: one of the attacks overwrites it where it works."""
 
@@ -233,6 +241,9 @@ class Binary:
         try:
             text = (child.communicate(timeout=self.timeout)[0] or b"").decode(errors="replace")
         except subprocess.TimeoutExpired:
+            _end(child.pid)
+            for cgroup in Path("/sys/fs/cgroup").rglob(args[-1]):   # of a container that was killed half-made
+                cgroup.rmdir()
             raise Fell(f"it hangs: {' '.join(args)}") from None
         finally:
             child.kill()
