@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -201,6 +202,16 @@ def _end(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+def _remove_cgroups(id: str) -> None:
+    for cgroup in [*Path("/sys/fs/cgroup").rglob(id)]:
+        for _ in range(100):
+            try:
+                cgroup.rmdir()
+                break
+            except OSError:
+                time.sleep(0.02)   # EBUSY: the kernel is not yet done with the dead
+
+
 class Binary:
     """The command of an OCI runtime, or rather a copy of it: one of the attacks overwrites it where it works."""
 
@@ -242,8 +253,7 @@ class Binary:
             text = (child.communicate(timeout=self.timeout)[0] or b"").decode(errors="replace")
         except subprocess.TimeoutExpired:
             _end(child.pid)
-            for cgroup in Path("/sys/fs/cgroup").rglob(args[-1]):   # of a container that was killed half-made
-                cgroup.rmdir()
+            _remove_cgroups(args[-1])
             raise Fell(f"it hangs: {' '.join(args)}") from None
         finally:
             child.kill()
