@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from .bundle import spec
 from .canaries import Fell, HostTree, interpreter_files
 from .runtimes import Binary, Careless, Library, Runtime
 
-UNDER_TEST, DOUBLE = "under test", "careless"
+UNDER_TEST, WALKING, DOUBLE = "under test", "without openat2", "careless"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,8 +36,11 @@ def _program(config: pytest.Config) -> str | None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     mark = metafunc.definition.get_closest_marker("attack")
     if mark is not None and "runtime" in metafunc.fixturenames:
-        both = mark.kwargs["falls"] and not _program(metafunc.config)
-        metafunc.parametrize("runtime", [UNDER_TEST, DOUBLE] if both else [UNDER_TEST], indirect=True)
+        which = [UNDER_TEST]
+        if not _program(metafunc.config):
+            which += [WALKING] if getattr(metafunc.module, "WALKS", False) else []
+            which += [DOUBLE] if mark.kwargs["falls"] else []
+        metafunc.parametrize("runtime", which, indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -81,7 +85,7 @@ def _runtimes(scratch: Path, request: pytest.FixtureRequest) -> Iterator[dict[st
     program = _program(request.config)
     made: dict[str, Runtime] = {UNDER_TEST: Binary(program, folder) if program else Library(folder)}
     if not program:
-        made[DOUBLE] = Careless(folder)
+        made[WALKING], made[DOUBLE] = Library(folder, walks=True), Careless(folder)
     yield made
     for runtime in made.values():
         runtime.close()
@@ -122,7 +126,20 @@ def volume(scratch: Path) -> Iterator[Path]:
     images.remove(folder)
 
 
+APPLETS = "cat chmod echo env find grep head id kill ls mount od pwd readlink sh sleep stat touch true umount wc yes"
+
+
 @pytest.fixture
-def image(busybox_rootfs: Path) -> Path:
-    """A root file system to plant things in."""
-    return busybox_rootfs
+def image(scratch: Path) -> Iterator[Path]:
+    """A root file system to plant things in: busybox with the few applets that our scripts use."""
+    path = Path(tempfile.mkdtemp(prefix="image-", dir=scratch))
+    path.chmod(0o755)
+    for name in (*images.DIRECTORIES, "tmp"):
+        (path / name).mkdir(parents=True)
+    for name, text in images.FILES.items():
+        (path / name).write_text(text)
+    shutil.copy(shutil.which("busybox") or "", path / "bin/busybox")
+    for applet in APPLETS.split():
+        (path / "bin" / applet).symlink_to("busybox")
+    yield path
+    images.remove(path)
