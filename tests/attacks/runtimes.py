@@ -97,7 +97,7 @@ class Running:
         return self.runtime.exec(self, args, **options)
 
 
-# A zygote to whose children the kernel seems to have no openat2 that stays below a root, as behind a seccomp filter that
+# A zygote whose children seem to have no openat2 that stays below a root, as behind a seccomp filter that
 # does not know it: paths are walked by mounts/resolve.py itself, and must lead to the same places.
 _WALKER = """
 import ctypes, errno, sys

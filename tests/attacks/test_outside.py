@@ -106,7 +106,7 @@ HOSTILE = ["LD_PRELOAD=/evil.so", "LD_LIBRARY_PATH=/", "LD_AUDIT=/evil.so", "PYT
            "PYTHONHOME=/", "GCONV_PATH=/", "BASH_ENV=/evil.sh", "ENV=/evil.sh", "PATH=/evil:/bin", "IFS=/"]
 
 
-@attack("CVE-2025-23266", "CVE-2026-84042", "CVE-2024-0132")
+@attack("CVE-2025-23266", "CVE-2026-84042")
 @library_only("it looks at hooks through the library's own records")
 @pytest.mark.parametrize("kind", ["prestart", "create_runtime", "create_container", "start_container", "poststart"])
 def test_cve_2025_23266_a_hook_has_nothing_of_the_image_s_environment(factory: Factory, image: Path, kind: str) -> None:
