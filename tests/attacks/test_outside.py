@@ -126,6 +126,8 @@ def test_cve_2025_23266_a_hook_has_nothing_of_the_image_s_environment(factory: F
         if any(f"{name}=" in text for name in names) or "evil" in text:
             raise Fell(text)
         assert "GIVEN=1" in text
+        if str(image) in text:
+            raise Fell(f"it starts in the image: {text}")
 
 
 @attack("CVE-2024-0132", "CVE-2025-23359")

@@ -179,6 +179,15 @@ def test_cve_2026_41579_no_device_and_no_link_is_made_where_a_linked_dev_leads(r
     host.check(runtime.run(made).output)
 
 
+@attack("CVE-2026-41579", "CVE-2026-47766", falls=True)
+def test_cve_2026_41579_a_linked_dev_is_no_way_into_a_volume(runtime: Runtime, image: Path, host: HostTree) -> None:
+    """The program may write there as the user it is; the runtime must not as root."""
+    _link(image, "dev", "volume")
+    made = without(spec(image, "true", bind(host.path, "/volume"), user={"uid": 1000, "gid": 1000}), "/dev", "/dev/pts",
+                   "/dev/shm", "/dev/mqueue")
+    host.check(runtime.run(made).output)
+
+
 @attack("CVE-2026-88264", "CVE-2025-24965", falls={"target": ["new"]})
 @pytest.mark.parametrize("target", ["file", "new"])
 def test_cve_2026_88264_a_linked_console_is_not_made_on_the_host(runtime: Runtime, image: Path, host: HostTree,
