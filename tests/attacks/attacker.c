@@ -33,10 +33,37 @@ static void try_directory(int pid, const char *path, const char *mark) {
     close(directory);
 }
 
+/* Keep what it runs, once for each process, unless that is a program of the container. */
+static void take_program(int pid) {
+    char path[128], shown[256] = "";
+    struct stat own, other, same;
+    snprintf(path, sizeof path, "/proc/%d/exe", pid);
+    int exe = open(path, O_PATH);
+    if (exe < 0) return;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", exe);
+    readlink(path, shown, sizeof shown - 1);
+    int foreign = !fstat(exe, &other) && !stat("/proc/self/exe", &own) && other.st_ino != own.st_ino
+        && (strncmp(shown, "/bin/", 5) || stat(shown, &same) || same.st_ino != other.st_ino);
+    if (!foreign || caught == 256 || held[pid & 4095]++) { close(exe); return; }
+    exes[caught++] = exe;
+    report("caught", pid, shown);
+}
+
+/* Memory is open to the same user once a program of the container runs; of a runtime's process it must not be. */
+static void read_maps(int pid) {
+    static char maps[65536];
+    char path[128];
+    snprintf(path, sizeof path, "/proc/%d/maps", pid);
+    int file = open(path, O_RDONLY);
+    if (file < 0) return;
+    int size = read(file, maps, sizeof maps - 1);
+    maps[size > 0 ? size : 0] = 0;
+    if (strstr(maps, "ctypes") || strstr(maps, "libc.so") || strstr(maps, "libpython")) report("MEMORY", pid, path);
+    close(file);
+}
+
 static void look(int pid, const char *mark) {
     char path[128], name[64] = "";
-    static struct stat own;
-    if (!own.st_ino) stat("/proc/self/exe", &own);
     snprintf(path, sizeof path, "/proc/%d/comm", pid);
     int file = open(path, O_RDONLY);
     if (file < 0) return;
@@ -44,32 +71,16 @@ static void look(int pid, const char *mark) {
     close(file);
     if (length > 0 && !strcmp(name, own_name)) return;
     seen[pid & 4095] = 1;
-    snprintf(path, sizeof path, "/proc/%d/exe", pid);
-    struct stat other;
-    int exe = open(path, O_PATH);
-    if (exe >= 0 && !fstat(exe, &other) && (other.st_ino != own.st_ino || other.st_dev != own.st_dev)) {
-        char shown[256] = "", inside[300];
-        int got = readlinkat(exe, "", shown, sizeof shown - 1);
-        if (got < 0) { snprintf(path, sizeof path, "/proc/self/fd/%d", exe); got = readlink(path, shown, sizeof shown - 1); }
-        snprintf(inside, sizeof inside, "%s", shown);
-        struct stat same;
-        if (strncmp(shown, "/bin/", 5) || stat(inside, &same) || same.st_ino != other.st_ino) {
-            if (caught < 256 && !held[pid & 4095]++) { exes[caught++] = exe; report("caught", pid, shown); exe = -1; }
-        }
+    take_program(pid);
+    snprintf(path, sizeof path, "/proc/%d/root", pid);
+    try_directory(pid, path, mark);
+    snprintf(path, sizeof path, "/proc/%d/cwd", pid);
+    try_directory(pid, path, mark);
+    for (int fd = 3; fd < 40; fd++) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
+        try_directory(pid, path, mark);
     }
-    if (exe >= 0) close(exe);
-    snprintf(path, sizeof path, "/proc/%d/root", pid); try_directory(pid, path, mark);
-    snprintf(path, sizeof path, "/proc/%d/cwd", pid); try_directory(pid, path, mark);
-    for (int fd = 3; fd < 40; fd++) { snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd); try_directory(pid, path, mark); }
-    /* Memory: of a program that runs it is open to the same user; of a runtime's process it must not be. */
-    snprintf(path, sizeof path, "/proc/%d/maps", pid);
-    file = open(path, O_RDONLY);
-    if (file >= 0) {
-        static char maps[65536];
-        int size = read(file, maps, sizeof maps - 1);
-        if (size > 0) { maps[size] = 0; if (strstr(maps, "ctypes") || strstr(maps, "libc.so") || strstr(maps, "libpython")) report("MEMORY", pid, path); }
-        close(file);
-    }
+    read_maps(pid);
 }
 
 int main(int argc, char **argv) {
@@ -101,7 +112,7 @@ int main(int argc, char **argv) {
         close(opened);
     }
     int count = 0;
-    for (int n = 0; n < 4096; n++) count += seen[n];
+    for (int n = 0; n < 4096; n++) count += seen[n] != 0;
     printf("saw %d\n", count);
     close(open("/done", O_CREAT | O_WRONLY, 0644));
     pause();
