@@ -37,6 +37,7 @@ from ..sys.bpf_classic import (
     assemble,
 )
 from ..sys.seccomp import AUDIT_ARCH, SECCOMP_FILTER_FLAG, SECCOMP_RET
+from .seccomp import load
 from .syscall_tables import COMMON, LACKING, TABLES
 
 TYPE_CHECKING = False
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     Rule = tuple[tuple[Condition, ...], int]                 # all of these, then that answer
     Verdict = Union[int, tuple[tuple[Rule, ...], int]]       # an answer; or rules in order, and what holds without one
 
-__all__ = ["Filter", "answer", "compile_profile", "native_machine", "numbers_of"]
+__all__ = ["Filter", "answer", "compile_profile", "init_seccomp", "machine_of", "native_machine", "numbers_of"]
 
 # Machine: how a filter sees it, whether its arguments have 64 bits, whether their high half comes first. The kernel
 # gives a filter all 64 bits of the registers of an x32 program, and those of a 32-bit program with zeros above.
@@ -122,7 +123,17 @@ def native_machine() -> str:
     return machine
 
 
-_tables: dict[str, dict[str, int]] = {}
+def machine_of(audit: int, number: int) -> tuple[str, int]:
+    """Return our names for what a filter sees: machine, and number in its table; "" for a stranger."""
+    for machine, (seen, _, _) in _MACHINES.items():
+        if seen == audit:
+            if machine == "x86_64" and number & _X32 and number != -1:
+                return "x32", number & ~_X32
+            return machine, number
+    return "", number
+
+
+_tables: dict[str, dict[str, int]] = {"": {}}
 
 
 def numbers_of(machine: str) -> dict[str, int]:
@@ -434,6 +445,14 @@ def _of_machine(machine: str, verdicts: dict[str, Verdict], mentioned: list[str]
                  default=_NO_CALL)
     return _ranges(_calls(machine, verdicts, default, new), default, newest, default if new is None else new,
                    _X32 if machine == "x32" else 0)
+
+
+def init_seccomp(profile: Seccomp | None) -> int:
+    """Put this thread under a filter, and all that it will fork or become: InitSeccomp. Return its listener, or 0."""
+    if profile is None:
+        raise ConfigInvalid("seccomp", "is missing", hint="there is nothing to filter by")
+    filter = compile_profile(profile)
+    return load(filter.code, filter.flags)
 
 
 _compiled: dict[object, Filter] = {}
