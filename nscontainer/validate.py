@@ -45,7 +45,6 @@ __all__ = ["NOT_YET", "RULES", "ConfigValidator", "Validator"]
 # without the fence its owner put up.
 NOT_YET: Final = (
     "routes",
-    "seccomp",
     "cgroups.allowed_devices",
     "cgroups.denied_devices",
     "cgroups.memory",
