@@ -17,7 +17,7 @@ import bpf_machine
 from containers import output_of, standard
 from nscontainer import Factory
 from nscontainer.config import Action
-from nscontainer.security.profile import ALLOWED, DENIED, WITH_CAPABILITY, default_profile
+from nscontainer.security.default_profile import ALLOWED, DENIED, WITH_CAPABILITY, default_profile
 from nscontainer.security.seccomp_compiler import _MACHINES, compile_profile, numbers_of
 from nscontainer.sys.capability import CAP
 from nscontainer.sys.prctl import set_no_new_privs
