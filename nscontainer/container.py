@@ -315,6 +315,10 @@ class Container:
         from .security.seccomp_compiler import compile_profile  # most containers have no filter
 
         filter = compile_profile(self._config.seccomp)
+        if filter.skipped:
+            from warnings import warn
+
+            warn(f"no machine has a system call {', '.join(filter.skipped)}: left out", RuntimeWarning, stacklevel=4)
         return {"code": filter.code.hex(), "flags": filter.flags, "notifies": filter.notifies}
 
     def _pass_listener(self, listener: int, process: Process, pid: int, status: str) -> None:

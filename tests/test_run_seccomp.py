@@ -100,6 +100,14 @@ def test_a_filter_that_cannot_be_compiled_makes_no_process(factory: Factory, bus
         factory.create("execve", config)
 
 
+def test_a_name_that_no_machine_has_is_warned_about(factory: Factory, busybox_template: Path) -> None:
+    config = standard(busybox_template)
+    config.seccomp = Seccomp(Action.ALLOW, (), (Syscall("", Action.ERRNO, (), ("getcwd", "frobnicate", "mmap2")),))
+    with factory.create("warn", config) as container, pytest.warns(RuntimeWarning, match="frobnicate: left"):
+        container.start(process := Process(["true"], ENVIRONMENT))
+        process.wait(20)
+
+
 def test_calls_can_be_answered_by_whoever_started_the_process(factory: Factory, busybox_template: Path) -> None:
     config = standard(busybox_template)
     config.seccomp = Seccomp(Action.ALLOW, (), (Syscall("", Action.NOTIFY, (), ("mkdir", "mkdirat")),))
