@@ -202,6 +202,7 @@ class Container:
         cgroup: int | None = None
         entries: list[int] = []
         maps: list[int] = []
+        filter = self._filter()
         try:
             plain = self._manager is None and not plan.join and not plan.offsets
             with self._zygote.birth(plan.flags) if plain else Birth(self._zygote) as birth:
@@ -211,7 +212,8 @@ class Container:
                         # /proc/self of a child in a user namespace is the host root's: the score is set out here.
                         birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets,
                                       oom_score_adj=config.oom_score_adj if plan.join else None)
-                    message, descriptors = self._message("standard", process, streams, config.pack(), entries)
+                    message, descriptors = self._message("standard", process, streams, config.pack(), entries,
+                                                         filter)
                     message["look"] = birth.looks and not streams.extra
                     for at in self._map_mounts(maps):
                         message["mount_maps"][str(at)] = len(descriptors)
@@ -232,6 +234,8 @@ class Container:
                         wish = birth.hear()
                         self._run_hooks(wish["hook"], wish["index"], child.pid)
                         birth.tell({"go": True})
+                    if filter is not None and filter["notifies"]:
+                        self._pass_listener(birth.listener(), process, child.pid, "creating")
                     birth.runs()
                     if self._directory is not None:
                         publish_state(self._directory)
@@ -278,6 +282,7 @@ class Container:
     def _enter(self, process: Process, streams: Streams) -> Child:
         """Add a process to the container."""
         assert self._init is not None
+        filter = self._filter()
         target = self._init.share()
         cgroup: int | None = None
         entries: list[int] = []
@@ -288,11 +293,13 @@ class Container:
                 birth.request(0, [(namespaces.mask_to_enter(self._config), target)], cgroup=cgroup,
                               oom_score_adj=self._config.oom_score_adj)
                 packed = {name: packed[name] for name in _FOR_ENTERING if name in packed}
-                message, descriptors = self._message("setns", process, streams, packed, entries)
+                message, descriptors = self._message("setns", process, streams, packed, entries, filter)
                 child = birth.born()
                 self._raise_limits(child.pid)
                 birth.tell(message, descriptors)
                 streams.given()
+                if filter is not None and filter["notifies"]:
+                    self._pass_listener(birth.listener(), process, child.pid, "running")
                 birth.runs()
                 self._init.keep(child)
                 return child
@@ -305,8 +312,39 @@ class Container:
             self._manager.kill()
             self._manager.destroy()
 
-    def _message(self, kind: str, process: Process, streams: Streams, packed: Message,
-                 entries: list[int]) -> tuple[Message, list[int]]:
+    def _filter(self) -> Message | None:
+        """Compile the filter of system calls; the child gets ready bytes."""
+        if self._config.seccomp is None:
+            return None
+        from .security.seccomp_compiler import compile_profile  # most containers have no filter
+
+        filter = compile_profile(self._config.seccomp)
+        if filter.skipped:
+            from warnings import warn
+
+            warn(f"no machine has a system call {', '.join(filter.skipped)}: left out", RuntimeWarning, stacklevel=4)
+        return {"code": filter.code.hex(), "flags": filter.flags, "notifies": filter.notifies}
+
+    def _pass_listener(self, listener: int, process: Process, pid: int, status: str) -> None:
+        """Give the listener to the program that the config names, or to whoever has the process object."""
+        from .security.notify import Listener, hand_over
+
+        profile = self._config.seccomp
+        if profile is None or not profile.listener_path:
+            process.listener = Listener(listener)
+            return
+        state = {"ociVersion": self._config.version, "id": self.id, "status": status,
+                 "pid": pid if self._init is None else self._init.pid, "bundle": os.path.dirname(self._config.rootfs)}
+        try:
+            hand_over(profile.listener_path, listener, pid, state, profile.listener_metadata)
+        except SyscallError as error:
+            error.hint = "seccomp.listener_path names the socket of the program that answers for this container"
+            raise
+        finally:
+            close(listener)
+
+    def _message(self, kind: str, process: Process, streams: Streams, packed: Message, entries: list[int],
+                 filter: Message | None) -> tuple[Message, list[int]]:
         """Put together what the child is to be, and the descriptors it is to have; it knows them by their place."""
         wanted = process.capabilities if process.capabilities is not None else self._config.capabilities
         sets = sets_of(wanted, last_cap())
@@ -319,13 +357,14 @@ class Container:
             name: [hook.pack() if isinstance(hook, CommandHook) else None for hook in getattr(hook_lists, name)]
             for name in INSIDE}
         given = len(streams.give)
+        packed.pop("seccomp", None)
         message: Message = {
             "kind": kind, "config": packed, "args": process.args, "env": process.env, "user": process.user,
             "cwd": process.cwd or "/", "stdio": [0, 1, 2], "extra": streams.extra,
             "console": 0 if streams.console is not None else None, "console_path": process.console_path,
             "capabilities": [sets.bounding, sets.effective, sets.permitted, sets.inheritable, sets.ambient],
             "cgroups": list(range(given, given + len(entries))), "mount_maps": {}, "last_cap": last_cap(),
-            "state": self._hook_state(0).to_json(),
+            "state": self._hook_state(0).to_json(), "seccomp": filter,
             "hooks": {**inside, "create_runtime": any(getattr(hook_lists, name) for name in OUTSIDE)},
             "look": False,
         }

@@ -65,6 +65,7 @@ class Child:
         self.hooks: dict[str, list[Message | None]] = message["hooks"]
         self.state: Message = message["state"]
         self.last_cap: int = message["last_cap"]
+        self.filter: Message | None = message["seccomp"]
         self.capabilities: Sets = Sets(*message["capabilities"])
         self.namespaces: dict[str, str] = {namespace.type: namespace.path for namespace in self.config.namespaces}
         self.home = "/"

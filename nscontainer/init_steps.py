@@ -11,7 +11,7 @@ from errno import EACCES, EINVAL, ENOENT, ENOEXEC, ENOTDIR, EPERM, EROFS
 
 from . import sync, user
 from .errors import ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
-from .security import apparmor, capabilities, keyring, landlock, procfs
+from .security import apparmor, capabilities, keyring, landlock, procfs, seccomp
 from .sys.credentials import setgroups, setresgid, setresuid, setsid
 from .sys.fds import CLOSE_RANGE, close_range
 from .sys.files import close, dup3, fcntl_dupfd, write_all
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Final, NoReturn
 
     from .init import Child, Step
+    from .sync import Message
 
 __all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "OWN_PROC", "adjust_oom_score", "become_root", "enter_cgroups",
            "inherit_oom_score", "name_host", "needs_oom_score", "set_sysctls", "start_session", "take_stdio"]
@@ -195,6 +196,12 @@ def _give_channels(uid: int, gid: int) -> None:
                     raise
 
 
+def keep_capabilities(child: Child) -> None:
+    """Keep what is listed, and what it takes to put on a filter of system calls in the end."""
+    needed = child.filter is not None and not child.config.no_new_privileges
+    capabilities.apply(child.capabilities, seccomp.ADMIN if needed else 0)
+
+
 def change_directory(child: Child) -> None:
     """Go to the working directory, and make sure that it is inside: CVE-2024-21626 was one that was not."""
     try:
@@ -254,13 +261,26 @@ def follow_parent(child: Child) -> None:
     set_pdeathsig(child.config.parent_death_signal)
 
 
+def filter_system_calls(child: Child, filter: Message) -> int:
+    """Put on the filter of system calls, and return its listener, if it has one."""
+    return seccomp.load(bytes.fromhex(filter["code"]), filter["flags"],
+                        raise_admin=not child.config.no_new_privileges)
+
+
 def execute(child: Child) -> NoReturn:
-    """Say goodbye and become the program: execve(2)."""
+    """Say goodbye, forbid ourselves whatever is to be forbidden, and become the program: execve(2)."""
     environment = _environment(child)
     args = [os.fsencode(arg) for arg in child.args]
     candidates = _candidates(child.args[0], environment)
     ready = {"exec": True} if child.look is None else {"exec": True, "own": child.look.own()}
+    if child.filter is not None:
+        if not any(os.access(path, os.X_OK) for path in candidates):
+            raise _no_program(child, environment, next(filter(os.path.exists, candidates), None))
+        if child.filter["notifies"]:  # validation has made sure that sendmsg is allowed
+            sync.send(child.link, {"listener": True}, [filter_system_calls(child, child.filter)])
     sync.send(child.link, ready)  # EPIPE here: the caller is gone, and with it whoever wanted this program
+    if child.filter is not None and not child.filter["notifies"]:
+        filter_system_calls(child, child.filter)  # from here on, an error is told only where the filter lets us
     denied = None
     for path in candidates:
         try:
@@ -279,15 +299,20 @@ def execute(child: Child) -> NoReturn:
                     f"exec: {path!r}: no such file or directory: it is there, and the loader it asks for is not",
                     errno=ENOENT, call="execve", filename=path,
                     hint="install its interpreter or dynamic loader in the root filesystem") from None
+    raise _no_program(child, environment, denied)
+
+
+def _no_program(child: Child, environment: list[bytes], denied: str | None) -> SetupError:
+    """Return the error for a program that is not there, or, where something of its name is, may not be executed."""
     if denied is not None:
-        raise ProgramNotExecutable(f"exec: {denied!r}: permission denied", errno=EACCES, call="execve", filename=denied,
-                                   hint=_FORGOTTEN if child.ruleset >= 0 else None)
+        return ProgramNotExecutable(f"exec: {denied!r}: permission denied", errno=EACCES, call="execve",
+                                    filename=denied, hint=_FORGOTTEN if child.ruleset >= 0 else None)
     name = child.args[0]
     if "/" in name:
-        raise ProgramNotFound(f"exec: {name!r}: stat {name}: no such file or directory", errno=ENOENT, call="execve",
-                              filename=name)
-    raise ProgramNotFound(f"exec: {name!r}: executable file not found in $PATH", errno=ENOENT, call="execve",
-                          filename=name, hint=f"PATH is {_value(environment, b'PATH')!r}")
+        return ProgramNotFound(f"exec: {name!r}: stat {name}: no such file or directory", errno=ENOENT, call="execve",
+                               filename=name)
+    return ProgramNotFound(f"exec: {name!r}: executable file not found in $PATH", errno=ENOENT, call="execve",
+                           filename=name, hint=f"PATH is {_value(environment, b'PATH')!r}")
 
 
 _FORGOTTEN = "landlock.paths must allow to execute and read it, its loader and its libraries"
@@ -334,7 +359,7 @@ GIVE_UP_POWER: Final[tuple[Step, ...]] = (
     ("shrink the bounding set",                                  # needs CAP_SETPCAP: before the user changes
         lambda child: capabilities.drop_bounding(child.capabilities, child.last_cap), None),
     ("become the user", become_user, None),
-    ("keep the listed capabilities", lambda child: capabilities.apply(child.capabilities), None),
+    ("keep the listed capabilities", keep_capabilities, None),
     ("enter the working directory", change_directory, None),     # as the user: a directory it may not enter is refused
     ("enter the Landlock domain", enter_landlock, lambda child: child.config.landlock),
 )
@@ -343,5 +368,5 @@ BECOME_THE_PROGRAM: Final[tuple[Step, ...]] = (
     ("die with the parent", follow_parent, lambda child: child.config.parent_death_signal),
     ("pass descriptors", pass_descriptors, None),
     ("limit resources", limit_resources, lambda child: child.config.rlimits),
-    ("run the program", execute, None),
+    ("run the program", execute, None),                          # and filter its system calls, in the last moment
 )

@@ -15,6 +15,7 @@ The caller owns one control socket to its zygote and makes one link, a socket pa
         {"pid": pid} + a pidfd      the real one; it is the caller's own child
         {"map": true}               I sit in a new user namespace: write my maps, then tell me what to be
         {"hook": kind, "index": n}  run this callable, and say when it is done
+        {"listener": true} + it     the filter of system calls is on, and leaves some of them to you to answer
         {"exec": true}              all steps are done; when the link closes now, the program runs
         {"error": {...}}            a step failed: see describe()
     on the link, to the child

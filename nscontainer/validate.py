@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTTY
 
+from . import validate_seccomp
 from .config import Capabilities, Config, Namespace, NamespaceType
 from .errors import ConfigInvalid, SyscallError
 from .strictjson import joined, shortened, step
@@ -44,7 +45,6 @@ __all__ = ["NOT_YET", "RULES", "ConfigValidator", "Validator"]
 # without the fence its owner put up.
 NOT_YET: Final = (
     "routes",
-    "seccomp",
     "cgroups.allowed_devices",
     "cgroups.denied_devices",
     "cgroups.memory",
@@ -526,6 +526,12 @@ def _subset(sets: Capabilities, small: str, large: str) -> None:
                                 hint=f"add it to capabilities.{large} too")
 
 
+def seccomp(config: Config, kinds: Kinds) -> None:
+    """A filter says what it does with every call, and lets the child become the program."""
+    if config.seccomp is not None:
+        validate_seccomp.check(config.seccomp)
+
+
 def groups(config: Config, kinds: Kinds) -> None:
     """A further group is a name, or a number that is an id."""
     for index, group in enumerate(config.additional_groups):
@@ -632,6 +638,7 @@ RULES: Final[tuple[Callable[[Config, Kinds], None], ...]] = (
     sysctls,
     rlimits,
     capabilities,
+    seccomp,
     groups,
     labels,
     landlock,

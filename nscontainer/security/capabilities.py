@@ -113,10 +113,13 @@ def drop_bounding(sets: Sets, last_cap: int) -> None:
                     raise
 
 
-def apply(sets: Sets) -> None:
-    """Set the effective, permitted, inheritable and ambient sets."""
+def apply(sets: Sets, spare: int = 0) -> None:
+    """Set the effective, permitted, inheritable and ambient sets.
+
+    What this process holds of *spare* stays permitted besides, until execve: it computes that set anew.
+    """
     try:
-        capset(sets.effective, sets.permitted, sets.inheritable)
+        capset(sets.effective, sets.permitted | (spare and spare & capget()[1]), sets.inheritable)
     except SyscallError as error:
         if error.errno == EPERM:
             error.hint = _why_not(sets)
