@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Final, Union
 
+    from .resources import Cgroup
+
     Path = Union[str, os.PathLike[str]]
     MountLike = Union[Mount, str, tuple[Path, str], tuple[Path, str, str]]
 
@@ -52,10 +54,11 @@ _TTY = 5  # the group that terminals belong to, on every distribution
 
 def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostname: str = HOSTNAME,
              network: str = "none", mounts: Iterable[MountLike] = (), read_only: bool = False,
-             capabilities: Iterable[str] | None = None) -> Config:
+             capabilities: Iterable[str] | None = None, limits: Cgroup | None = None) -> Config:
     """Return the configuration of a container for one program, checked; ConfigInvalid names the argument at fault.
 
     *ephemeral* — changes below / vanish; so they do on a view of this host (*rootfs* None), and there they must.
+    *limits* — the cgroup that units.limits() describes.
     """
     if ephemeral is None:
         ephemeral = rootfs is None
@@ -87,6 +90,7 @@ def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostn
         no_new_privileges=True,
         mask_paths=MASKED_PATHS,
         readonly_paths=READONLY_PATHS,
+        cgroups=limits,
     )
     ConfigValidator().validate(config)
     return config
