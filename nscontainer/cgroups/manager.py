@@ -10,7 +10,7 @@ from _thread import allocate_lock
 from errno import EBUSY, ENOENT, ENOSPC, EOPNOTSUPP, ESRCH
 
 from ..errors import ContainerError, SyscallError
-from ..sys.files import AT_FDCWD, openat
+from ..sys.files import AT_FDCWD, close, openat
 from ..sys.process import kill
 from . import delegation, files, freezer
 from .paths import UNIFIED, NotFoundError, find_hierarchies, relative_path
@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..config import Config
     from ..resources import Cgroup, FreezerState
+    from .notify import Events
     from .paths import Hierarchy
     from .reader import Reader
     from .settings import Setting
@@ -374,6 +375,33 @@ class Manager:
         with self._reading:
             while self._readers:
                 self._readers.popitem()[1].close()
+
+    # --- events
+
+    def notify_oom(self, pidfd: int) -> Events:
+        """Be told when there is no memory left, until the process of *pidfd* ends. It takes over the descriptor."""
+        from .notify import notify_oom_v1, notify_oom_v2
+
+        if "memory" in self._paths:
+            return notify_oom_v1(self._paths["memory"], pidfd)
+        return notify_oom_v2(self._of_version_2(pidfd), pidfd)
+
+    def notify_memory_pressure(self, pidfd: int, level: str) -> Events:
+        """Be told when memory is short: "low", "medium" or "critical". It takes over the descriptor."""
+        from .notify import LEVELS, notify_pressure_v1, notify_pressure_v2
+
+        if level not in LEVELS:
+            close(pidfd)
+            raise ContainerError(f"{level!r} is no level of memory pressure: one of {', '.join(LEVELS)}")
+        if "memory" in self._paths:
+            return notify_pressure_v1(self._paths["memory"], pidfd, level)
+        return notify_pressure_v2(self._of_version_2(pidfd), pidfd, level)
+
+    def _of_version_2(self, pidfd: int) -> str:
+        if UNIFIED not in self._paths:
+            close(pidfd)
+            raise NotFoundError("memory", hint="mount the cgroup controller memory, or cgroup version 2")
+        return self._paths[UNIFIED]
 
     def destroy(self) -> None:
         """Remove the cgroups. They must have no processes; that they are gone already is fine."""
