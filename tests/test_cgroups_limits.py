@@ -351,8 +351,9 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         directory.mkdir(exist_ok=True)
         (directory / "cgroup.controllers").write_text("" if path else "cpu memory\n")
         (directory / "cgroup.subtree_control").write_text("")
-        (directory / "cgroup.procs").write_text("17\n")
-        (directory / "cgroup.type").write_text("domain\n")
+        (directory / "cgroup.procs").write_text("" if path else "1\n")
+        if path:
+            (directory / "cgroup.type").write_text("domain\n")
 
     def write(path: str, content: str) -> None:
         directory = os.path.dirname(path)
@@ -380,6 +381,10 @@ def test_controllers_are_handed_down_level_by_level(tree: Any) -> None:
 
 def test_who_has_processes_hands_down_nothing_and_the_error_says_so(tree: Any) -> None:
     top, busy = tree
+    (top / "a/cgroup.procs").write_text("17\n")
+    delegation.enable(str(top), str(top / "a/b"))
+    assert delegation.controllers(str(top / "a/b")) == []
+    (top / "a/cgroup.type").write_text("domain threaded\n")  # the kernel's own answer, then
     busy["a"] = errno.EBUSY
     delegation.enable(str(top), str(top / "a/b"))
     assert delegation.controllers(str(top / "a/b")) == []
@@ -396,7 +401,9 @@ def test_beside_our_own_cgroup_there_may_be_what_below_it_is_not(tree: Any) -> N
     top, busy = tree
     hierarchy = Hierarchy(("",), str(top), "/", "/a")
     limited = UnifiedManager(Cgroup(name="box", memory=100))
+    (top / "a/cgroup.procs").write_text("")
     assert limited._directory(hierarchy, "box") == str(top / "a/box")
+    (top / "a/cgroup.procs").write_text("17\n")
     (top / "a/cgroup.subtree_control").write_text("")
     busy["a"] = errno.EBUSY
     assert limited._directory(hierarchy, "box") == str(top / "box")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..resources import Cgroup
-    from .reader import Reader
+    from .reader import Reader, Snapshot
     from .stats import CgroupStats
 
 __all__ = ["ONLY_V1", "ONLY_V2", "count_v1", "count_v2", "v1", "v2", "weight"]
@@ -79,7 +79,7 @@ _RECURSIVE = (
 )
 
 
-def count_v1(read: Reader, stats: CgroupStats) -> None:
+def count_v1(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read the counters of whichever scheduler counts: CFQ, BFQ, or the throttle, which sees every device."""
     for prefix in ("blkio", "blkio.bfq"):
         if _entries(read(f"{prefix}.io_serviced_recursive")):
@@ -115,7 +115,7 @@ _IO_STAT = {
 }
 
 
-def count_v2(read: Reader, stats: CgroupStats) -> None:
+def count_v2(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read io.stat: under the names of version 1 what those have, and iocost's own words as they are."""
     found: dict[str, list[BlkioStatEntry]] = {}
     for line in (read("io.stat") or "").splitlines():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..resources import Cgroup
-    from .reader import Reader
+    from .reader import Reader, Snapshot
     from .stats import CgroupStats
 
 __all__ = ["ONLY_V1", "ONLY_V2", "count_v1", "count_v1_time", "count_v2", "v1", "v2", "weight"]
@@ -78,7 +78,7 @@ def v1(limits: Cgroup) -> Iterator[Setting]:
             yield Setting(field, file, str(value), retry=True)
 
 
-def count_v1(read: Reader, stats: CgroupStats) -> None:
+def count_v1(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read how often the ceiling was met."""
     found = key_values(read("cpu.stat") or "")
     throttling = stats.cpu_stats.throttling_data
@@ -88,7 +88,7 @@ def count_v1(read: Reader, stats: CgroupStats) -> None:
     throttling.bursts, throttling.burst_time = found.get("nr_bursts", 0), found.get("burst_time", 0)
 
 
-def count_v1_time(read: Reader, stats: CgroupStats) -> None:
+def count_v1_time(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read the time used: the controller cpuacct."""
     ticks = key_values(read.need("cpuacct.stat"))
     tick = _NANOSECONDS // os.sysconf("SC_CLK_TCK")
@@ -99,7 +99,7 @@ def count_v1_time(read: Reader, stats: CgroupStats) -> None:
     usage.usage_in_kernelmode = ticks.get("system", 0) * tick
 
 
-def count_v2(read: Reader, stats: CgroupStats) -> None:
+def count_v2(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read the time used, and how often the ceiling was met."""
     found = key_values(read("cpu.stat") or "")
     usage, throttling = stats.cpu_stats.cpu_usage, stats.cpu_stats.throttling_data

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["become_threaded", "controllers", "enable", "handed_down", "why_missing"]
+__all__ = ["become_threaded", "controllers", "enable", "handed_down", "has_processes", "why_missing"]
 
 _OF_THREADS = frozenset(("cpu", "cpuset", "perf_event", "pids"))  # the others count by process: cgroups(7)
 
@@ -33,7 +33,8 @@ def handed_down(directory: str) -> set[str]:
 def enable(top: str, directory: str) -> None:
     """Hand down all controllers that *top* has to a cgroup below it, as far as that is allowed.
 
-    What is not allowed is no failure here: who needs a controller asks why_missing().
+    What is not allowed is no failure here: who needs a controller asks why_missing(). Nor does a cgroup that has
+    processes hand down anything, even where it could: with cpu or pids, the kernel would make it a threaded one.
     """
     available = controllers(top)
     if not available or len(controllers(directory)) == len(available):
@@ -42,9 +43,15 @@ def enable(top: str, directory: str) -> None:
         path = f"{level}/cgroup.subtree_control"
         given = handed_down(level)
         missing = [name for name in controllers(level) if name not in given]
-        if missing and not _hand_down(path, missing):
+        if missing and not has_processes(level) and not _hand_down(path, missing):
             for name in missing:
                 _hand_down(path, [name])
+
+
+def has_processes(level: str) -> bool:
+    """Say whether a cgroup has processes that keep it from handing down controllers. The root may have any."""
+    kind = (files.read_or_none(f"{level}/cgroup.type") or "").strip()  # the root has no such file
+    return kind == "domain" and bool(files.read_or_none(f"{level}/cgroup.procs"))
 
 
 def _levels(top: str, directory: str) -> list[str]:
@@ -76,11 +83,15 @@ def why_missing(top: str, directory: str, controller: str) -> tuple[str, str | N
     for level in _levels(top, directory):
         if controller in handed_down(level):
             continue
+        number = EBUSY
         try:
-            files.write(f"{level}/cgroup.subtree_control", f"+{controller}")
+            if not has_processes(level):
+                files.write(f"{level}/cgroup.subtree_control", f"+{controller}")
+                continue
         except SyscallError as error:
-            return _WORDS.get(error.errno or 0, "the cgroup {level} does not hand it down: {error}").format(
-                level=level, controller=controller, error=error.strerror, pids=_some(level)), level
+            number = error.errno or 0
+        return _WORDS.get(number, "the cgroup {level} does not hand it down: {error}").format(
+            level=level, controller=controller, error=os.strerror(number), pids=_some(level)), level
     return f"the controller {controller} has been taken away meanwhile", None
 
 

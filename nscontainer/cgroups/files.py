@@ -6,7 +6,7 @@ Read    cgroups(7)
 from __future__ import annotations
 
 import os
-from errno import EACCES, EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS
+from errno import EACCES, EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS, ESRCH
 from time import monotonic, sleep
 
 from ..errors import ContainerError, SyscallError
@@ -110,9 +110,25 @@ def get_pids(directory: str) -> list[int]:
         try:
             found.update(map(int, read(f"{path}/cgroup.procs").split()))
         except SyscallError as error:
-            if error.errno not in (*GONE, EOPNOTSUPP):  # a threaded cgroup: the one above lists its processes
+            if error.errno == EOPNOTSUPP:  # a threaded cgroup: its processes are listed further up, among others
+                found.update(_processes_of(path))
+            elif error.errno not in GONE:
                 raise
     return sorted(found - {0})
+
+
+def _processes_of(directory: str) -> list[int]:
+    """Return the processes whose threads a threaded cgroup has."""
+    found = []
+    for thread in (read_or_none(f"{directory}/cgroup.threads") or "").split():
+        try:
+            status = read_or_none(f"/proc/{thread}/status") or ""
+        except SyscallError as error:
+            if error.errno != ESRCH:  # it has ended while we looked
+                raise
+            continue
+        found += [int(line[5:]) for line in status.split("\n") if line.startswith("Tgid:")]
+    return found
 
 
 def remove_all(directories: Iterable[str]) -> None:

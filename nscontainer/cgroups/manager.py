@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..config import Config
     from ..resources import Cgroup, FreezerState
+    from .counters import Later
     from .notify import Events
     from .paths import Hierarchy
     from .reader import Reader
@@ -200,7 +201,7 @@ class Manager:
         try:
             files.write(f"{self._paths[UNIFIED]}/cgroup.kill", "1")
         except SyscallError as error:
-            if error.errno not in files.GONE:
+            if error.errno not in (*files.GONE, EOPNOTSUPP):  # a threaded cgroup has the file, but not the power
                 raise
             return False
         return True
@@ -355,12 +356,13 @@ class Manager:
         """Read the counters."""
         from .stats import CgroupStats
 
-        stats = CgroupStats()
+        stats, later = CgroupStats(), {}  # type: tuple[CgroupStats, Later]
         with self._reading:
-            self._count(stats)
+            self._count(stats, later)
+        object.__setattr__(stats, "later", later)
         return stats
 
-    def _count(self, stats: CgroupStats) -> None:
+    def _count(self, stats: CgroupStats, later: Later) -> None:
         raise NotImplementedError
 
     def _reader(self, directory: str) -> Reader:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..resources import Cgroup
-    from .reader import Reader
+    from .reader import Reader, Snapshot
     from .stats import CgroupStats
 
 __all__ = ["ONLY_V1", "ONLY_V2", "count_v1", "count_v2", "swap_alone", "v1", "v2"]
@@ -78,7 +78,7 @@ def v1(limits: Cgroup) -> Iterator[Setting]:
         yield Setting("memory_swappiness", "memory.swappiness", str(limits.memory_swappiness))
 
 
-def count_v1(read: Reader, stats: CgroupStats) -> None:
+def count_v1(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read the counters of version 1."""
     content = read("memory.stat")
     if content is None:
@@ -94,7 +94,7 @@ def count_v1(read: Reader, stats: CgroupStats) -> None:
         memory.oom_kills = key_values(control).get("oom_kill", 0)  # Linux 4.13
 
 
-def _data(read: Reader, prefix: str, required: bool = False) -> MemoryData:
+def _data(read: Reader | Snapshot, prefix: str, required: bool = False) -> MemoryData:
     if not required and read(f"{prefix}.usage_in_bytes") is None:
         return MemoryData()
     usage, most, failures = (number(read.need(f"{prefix}.{name}"))
@@ -103,7 +103,7 @@ def _data(read: Reader, prefix: str, required: bool = False) -> MemoryData:
                       limit=number(read(f"{prefix}.limit_in_bytes") or "0"))
 
 
-def count_v2(read: Reader, stats: CgroupStats) -> None:
+def count_v2(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read the counters of version 2, under the names of version 1 where it has them."""
     content = read("memory.stat")
     if content is None:  # the controller memory is not given to this cgroup

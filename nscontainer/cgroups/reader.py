@@ -11,7 +11,7 @@ from errno import EMFILE, ENFILE, ENODEV, ENOENT, EOPNOTSUPP
 from ..errors import SyscallError
 from ..sys.resource import RLIMIT, prlimit
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "Snapshot"]
 
 _BLOCK = 1 << 14     # bytes; a longer file is read in several steps
 _held = [0]          # descriptors of all readers of this process
@@ -27,7 +27,9 @@ class Reader:
     def __init__(self, directory: str) -> None:
         self.directory = directory
         self.controllers = ""          # what cgroup.controllers said last
+        self.known = False             # whether all files that matter have been read once
         self._fds: dict[str, int] = {}
+        self._unheld: set[str] = set()
         self._absent: set[str] = set()
 
     def __call__(self, name: str) -> str | None:
@@ -42,6 +44,22 @@ class Reader:
             if error.errno in (ENOENT, ENODEV, EOPNOTSUPP):
                 return None
             raise SyscallError("read", error.errno or 0, f"{self.directory}/{name}") from None
+
+    def snapshot(self) -> Snapshot:
+        """Read all files that were ever there when asked for, and return what they say now."""
+        texts: dict[str, bytes] = {}
+        pread = os.pread
+        for name, fd in self._fds.items():
+            try:
+                data = pread(fd, _BLOCK, 0)
+                texts[name] = data if len(data) < _BLOCK else _rest(fd, data)
+            except OSError as error:
+                if error.errno not in (ENODEV, EOPNOTSUPP):
+                    raise SyscallError("read", error.errno or 0, f"{self.directory}/{name}") from None
+        for name in self._unheld:
+            if (content := self(name)) is not None:
+                texts[name] = content.encode("utf-8", "surrogateescape")
+        return Snapshot(self.directory, texts)
 
     def need(self, name: str) -> str:
         """Return what a file says that must be there."""
@@ -64,7 +82,10 @@ class Reader:
             content = _rest(fd, b"").decode("utf-8", "surrogateescape")
             if _held[0] < prlimit(0, RLIMIT.NOFILE)[0] // 2:
                 self._fds[name], fd = fd, -1
+                self._unheld.discard(name)
                 _held[0] += 1
+            else:
+                self._unheld.add(name)
             return content
         finally:
             if fd >= 0:
@@ -77,12 +98,32 @@ class Reader:
     def close(self) -> None:
         """Close what is open; a later read opens it again."""
         fds, self._fds = self._fds, {}
+        self._unheld.update(fds)
         for fd in fds.values():
             _held[0] -= 1
             os.close(fd)
 
     def __del__(self) -> None:
         self.close()
+
+
+class Snapshot:
+    """What the control files of one directory said at one moment."""
+
+    def __init__(self, directory: str, texts: dict[str, bytes]) -> None:
+        self.directory, self._texts = directory, texts
+
+    def __call__(self, name: str) -> str | None:
+        """Return what a file said, None when there was none."""
+        data = self._texts.get(name)
+        return None if data is None else data.decode("utf-8", "surrogateescape")
+
+    def need(self, name: str) -> str:
+        """Return what a file said that must be there."""
+        content = self(name)
+        if content is None:
+            raise SyscallError("openat", ENOENT, f"{self.directory}/{name}")
+        return content
 
 
 def _rest(fd: int, data: bytes) -> bytes:

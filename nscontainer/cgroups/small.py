@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..resources import Cgroup
-    from .reader import Reader
+    from .reader import Reader, Snapshot
     from .stats import CgroupStats
 
 __all__ = [
@@ -42,7 +42,7 @@ def pids(limits: Cgroup) -> Iterator[Setting]:
         yield Setting("pids_limit", "pids.max", limited(limits.pids_limit or 1))
 
 
-def count_pids(read: Reader, stats: CgroupStats) -> None:
+def count_pids(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read how many there are."""
     current = read("pids.current")
     if current is not None:
@@ -51,6 +51,15 @@ def count_pids(read: Reader, stats: CgroupStats) -> None:
 
 
 # --- huge pages
+
+_sizes: list[list[str]] = []     # of this machine, once known: they do not change
+
+
+def _own_sizes() -> list[str]:
+    if not _sizes:
+        _sizes.append(page_sizes())
+    return _sizes[0]
+
 
 def page_sizes(directory: str = "/sys/kernel/mm/hugepages") -> list[str]:
     """Return the sizes of huge pages this machine has, as the files of hugetlb name them: "2MB", "1GB"."""
@@ -86,17 +95,17 @@ def hugetlb_v1(limits: Cgroup) -> Iterator[Setting]:
         yield Setting("hugetlb_limit", f"hugetlb.{size}.rsvd.limit_in_bytes", str(limit.limit), optional=(ENOENT,))
 
 
-def count_hugetlb_v1(read: Reader, stats: CgroupStats) -> None:
+def count_hugetlb_v1(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read what is in huge pages."""
-    for size in page_sizes():
+    for size in _own_sizes():
         usage, most, failures = (number(read.need(f"hugetlb.{size}.{name}"))
                                  for name in ("usage_in_bytes", "max_usage_in_bytes", "failcnt"))
         stats.hugetlb_stats[size] = HugetlbStats(usage=usage, max_usage=most, failcnt=failures)
 
 
-def count_hugetlb_v2(read: Reader, stats: CgroupStats) -> None:
+def count_hugetlb_v2(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read what is in huge pages."""
-    for size in page_sizes():
+    for size in _own_sizes():
         current = read(f"hugetlb.{size}.current")
         if current is not None:
             events = (read(f"hugetlb.{size}.events") or "max 0").split()
@@ -114,7 +123,7 @@ def rdma(limits: Cgroup) -> Iterator[Setting]:
             yield Setting("rdma", "rdma.max", " ".join([device, *words]))
 
 
-def count_rdma(read: Reader, stats: CgroupStats) -> None:
+def count_rdma(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read how much of each RDMA device is used."""
     for line in (read("rdma.current") or "").splitlines():
         device, *pairs = line.split()
@@ -123,7 +132,7 @@ def count_rdma(read: Reader, stats: CgroupStats) -> None:
                                              hca_objects=number(counts.get("hca_object", "0")))
 
 
-def count_misc(read: Reader, stats: CgroupStats) -> None:
+def count_misc(read: Reader | Snapshot, stats: CgroupStats) -> None:
     """Read how much is used of what only some machines have, such as keys of encrypted guests."""
     for line in (read("misc.current") or "").splitlines():
         name, value = line.split()

@@ -181,7 +181,9 @@ class PressureStats(_Counters):
 
 
 class CgroupStats(_Counters):
-    """Everything counted of one cgroup."""
+    """Everything counted of one cgroup, at one moment; what the kernel said of a part is taken apart when asked for."""
+
+    __slots__ = ("later",)
 
     cpu_stats: CpuStats = _part(CpuStats)
     memory_stats: MemoryStats = _part(MemoryStats)
@@ -191,6 +193,41 @@ class CgroupStats(_Counters):
     rdma_stats: dict[str, RdmaStats] = many_by_name(RdmaStats)                      # by device
     misc_stats: dict[str, int] = _counts_by_name()                                  # by resource
     pressure: PressureStats = _part(PressureStats)
+
+    def _whole(self) -> CgroupStats:
+        for name in self._fields:
+            getattr(self, name)
+        return self
+
+    def pack(self) -> dict[str, Any]:
+        return super(CgroupStats, self._whole()).pack()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CgroupStats) and super(CgroupStats, self._whole()).__eq__(other._whole()) is True
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return super(CgroupStats, self._whole()).__repr__()
+
+
+class _Part:
+    """A part of CgroupStats: counted when it is first looked at, by what is in *later* under its name."""
+
+    def __init__(self, field: Any) -> None:
+        self.field = field
+
+    def __get__(self, record: Any, owner: type) -> Any:
+        if record is not None:
+            for count in getattr(record, "later", {}).pop(self.field.name, ()):
+                count(record)
+        if record is not None and self.field.name in record.__dict__:
+            return record.__dict__[self.field.name]
+        return self.field.__get__(record, owner)
+
+
+for _field in CgroupStats._fields.values():
+    setattr(CgroupStats, _field.name, _Part(_field))
 
 
 def number(word: str) -> int:

@@ -14,6 +14,7 @@ from .paths import UNIFIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .counters import Count, Later
     from .paths import Hierarchy
     from .stats import CgroupStats
 
@@ -43,14 +44,17 @@ class LegacyManager(Manager):
             raise
         return opened
 
-    def _count(self, stats: CgroupStats) -> None:
-        from .counters import V1, count_v2
+    def _count(self, stats: CgroupStats, later: Later) -> None:
+        from .counters import V1, count, count_v2
 
-        for controller, count in V1.items():
-            if controller in self._paths:
-                count(self._reader(self._paths[controller]), stats)
         if UNIFIED in self._paths:  # a hybrid host: controllers that version 1 does not use, and pressure
-            count_v2(self._reader(self._paths[UNIFIED]), stats, time="cpuacct" not in self._paths)
+            count_v2(self._reader(self._paths[UNIFIED]), stats, later, time="cpuacct" not in self._paths)
+        together: dict[str, list[tuple[str, Count]]] = {}  # cpu and cpuacct have one directory, as a rule
+        for controller, counter in V1.items():
+            if controller in self._paths:
+                together.setdefault(self._paths[controller], []).append(counter)
+        for directory, counters in together.items():
+            count(self._reader(directory), counters, stats, later)
 
 
 def _inherit_cpuset(directory: str, top: str) -> None:

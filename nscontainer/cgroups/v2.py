@@ -13,6 +13,7 @@ from .paths import UNIFIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .counters import Later
     from .paths import Hierarchy
     from .stats import CgroupStats
 
@@ -33,10 +34,13 @@ class UnifiedManager(Manager):
         if not needed or relative.startswith("/") or own == hierarchy.mount_point:
             return directory
         delegation.enable(hierarchy.mount_point, f"{own}/any")
-        return directory if needed <= delegation.handed_down(own) else f"{os.path.dirname(own)}/{relative}"
+        beside = os.path.dirname(own)
+        if needed <= delegation.handed_down(own) or not os.access(f"{beside}/cgroup.procs", os.W_OK):
+            return directory  # in the latter case without them: the limits will say who keeps them back
+        return f"{beside}/{relative}"
 
-    def _count(self, stats: CgroupStats) -> None:
+    def _count(self, stats: CgroupStats, later: Later) -> None:
         if UNIFIED in self._paths:
             from .counters import count_v2
 
-            count_v2(self._reader(self._paths[UNIFIED]), stats)
+            count_v2(self._reader(self._paths[UNIFIED]), stats, later)
