@@ -3,12 +3,17 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nscontainer.cgroups import blkio, controllers, cpu, delegation, files, memory, settings, small
+from nscontainer.cgroups.manager import Manager, manager_for
 from nscontainer.cgroups.paths import Hierarchy, NotFoundError
 from nscontainer.cgroups.settings import Setting, previous, write_settings
 from nscontainer.cgroups.v1 import LegacyManager
@@ -36,7 +41,7 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> None:
     real = files.write
 
     def write(path: str, content: str) -> None:
-        if os.path.exists(path):
+        if os.path.isfile(path) and not path.startswith("/sys/"):
             os.truncate(path, 0)
         real(path, content)
 
@@ -428,3 +433,112 @@ def test_the_sizes_of_huge_pages_are_written_as_in_the_files(tmp_path: Path) -> 
     assert small.page_sizes(str(tmp_path / "none")) == []
     with pytest.raises(ConfigInvalid, match="'huge' is no size of a page"):
         v1(hugetlb_limit=[HugepageLimit("huge", 1)])
+
+
+# --- the kernel
+
+hosts = pytest.mark.parametrize("host", [pytest.param("v1", marks=pytest.mark.needs("root", "cgroup1")),
+                                         pytest.param("v2", marks=pytest.mark.needs("root", "cgroup2_controllers"))])
+
+
+@pytest.fixture
+def live(leaves_nothing: Any) -> Iterator[Any]:
+    """Make managers of this host, whose cgroups exist, and remove them afterwards."""
+    made: list[Manager] = []
+
+    def make(**limits: Any) -> Any:
+        manager = manager_for(Cgroup(name=f"nscontainer-live-{os.getpid()}-{len(made)}", **limits))
+        made.append(manager)
+        if (fd := manager.directory_fd()) is not None:
+            os.close(fd)
+        return manager
+
+    yield make
+    for manager in made:
+        manager.kill()
+        manager.destroy()
+
+
+def said(manager: Any, *names: str) -> list[str]:
+    """Return what the files of either version say, by the names of both."""
+    version = int("memory" not in manager.get_paths())
+    return [Path(manager._directory_of(name.split("|")[version].partition(".")[0]),
+                 name.split("|")[version]).read_text().strip() for name in names]
+
+
+MEMORY, PIDS = "memory.limit_in_bytes|memory.max", "pids.max|pids.max"
+
+
+@hosts
+def test_limits_can_be_raised_and_lowered_together(live: Any, host: str) -> None:
+    manager = live(memory=64 * MIB, memory_swap=64 * MIB, pids_limit=50)
+    assert said(manager, MEMORY, PIDS) == [str(64 * MIB), "50"]
+    for size in (128, 32, 64):
+        manager.set(Config(cgroups=Cgroup(name="x", memory=size * MIB, memory_swap=size * MIB)))
+        assert said(manager, MEMORY, PIDS) == [str(size * MIB), "50"]
+    manager.set(Config(cgroups=Cgroup(name="x", memory=-1, pids_limit=-1)))
+    assert said(manager, PIDS) == ["max"]
+    assert int(said(manager, MEMORY)[0].replace("max", str(1 << 62))) > 1 << 50
+
+
+@hosts
+def test_a_refused_set_leaves_the_old_limits_whole(live: Any, host: str) -> None:
+    manager = live(memory=64 * MIB, pids_limit=50, cpu_quota=50000)
+    before = said(manager, MEMORY, PIDS, "cpu.cfs_quota_us|cpu.max", "cpuset.cpus|cpuset.cpus")
+    with pytest.raises(SyscallError, match=r"cpuset.cpus' \(text=4000\)"):
+        manager.set(Config(cgroups=Cgroup(name="x", memory=128 * MIB, pids_limit=7, cpu_quota=70000,
+                                          cpuset_cpus="4000")))
+    assert said(manager, MEMORY, PIDS, "cpu.cfs_quota_us|cpu.max", "cpuset.cpus|cpuset.cpus") == before
+    assert manager.cgroup.pids_limit == 50
+
+
+@hosts
+def test_a_refused_start_leaves_no_cgroup(live: Any, host: str, leaves_nothing: Any) -> None:
+    with pytest.raises(SyscallError, match="cpuset.cpus"):
+        live(memory=64 * MIB, cpuset_cpus="4000")
+
+
+@hosts
+def test_what_the_kernel_takes_it_says_again(live: Any, host: str) -> None:
+    manager = live(cpu_shares=512, cpu_quota=5000, cpu_period=7000, cpu_burst=1000, cpuset_cpus="0",
+                   memory_reservation=32 * MIB)
+    assert said(manager, "cpu.shares|cpu.weight", "cpuset.cpus|cpuset.cpus",
+                "memory.soft_limit_in_bytes|memory.low") == (
+        ["512", "0", str(32 * MIB)] if host == "v1" else [str(cpu.weight(512)), "0", str(32 * MIB)])
+    assert said(manager, "cpu.cfs_period_us|cpu.max") == (["7000"] if host == "v1" else ["5000 7000"])
+
+
+BOMB = """
+import os, signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass
+"""
+
+
+@hosts
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_bomb_of_500_ends_within_a_second(
+        live: Any, host: str, at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not at_once:  # before Linux 5.14, or no version 2
+        monkeypatch.setattr(Manager, "_kill_at_once", lambda self: False)
+    manager = live(pids_limit=500)
+    bomb = subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()\n" + BOMB], stdin=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL, start_new_session=True)
+    manager.apply(bomb.pid)
+    assert bomb.stdin is not None
+    bomb.stdin.write(b"\n")
+    bomb.stdin.close()
+    deadline = time.monotonic() + 20
+    while len(manager.get_pids()) < 490 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(manager.get_pids()) >= 490
+    start = time.monotonic()
+    manager.kill()
+    took = time.monotonic() - start
+    bomb.wait(10)
+    assert manager.get_pids() == []
+    assert took < (15 if os.environ.get("NSCONTAINER_VM") else 1)
