@@ -313,17 +313,6 @@ def test_whatever_programs_there_are_one_is_left(in_child: Any, leaves_nothing: 
     assert in_child(here) == [1, 1, 3, 1]
 
 
-@pytest.mark.needs("root", "cgroup2")
-def test_the_verifier_is_quoted(in_child: Any) -> None:
-    from nscontainer.sys.bpf import PROG_TYPE, prog_load
-
-    with pytest.raises(ValueError, match="8 bytes"):
-        prog_load(PROG_TYPE.CGROUP_DEVICE, b"\0" * 7)
-    with pytest.raises(SyscallError, match=r"BPF_PROG_LOAD.*log=.*R0") as caught:
-        prog_load(PROG_TYPE.CGROUP_DEVICE, devices_bpf._insn(0x95))
-    assert caught.value.errno == errno.EACCES
-
-
 def test_the_usual_list_can_be_missed_but_not_one_that_was_asked_for(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:

@@ -20,7 +20,6 @@ from nscontainer.cgroups.notify import Events
 from nscontainer.cgroups.paths import NotFoundError
 from nscontainer.process import DEVNULL
 from nscontainer.resources import Cgroup
-from nscontainer.sys.eventfd import eventfd
 
 
 @pytest.fixture
@@ -179,14 +178,6 @@ def test_a_wait_can_be_cancelled(tmp_path: Path, counted: Any) -> None:
             assert await asyncio.wait_for(events.__anext__(), 5) == 1
 
     asyncio.run(main())
-
-
-def test_a_counter_has_its_range() -> None:
-    with pytest.raises(OverflowError):
-        eventfd(1 << 32)
-    fd = eventfd(5)
-    assert os.read(fd, 8) == (5).to_bytes(8, "little")
-    os.close(fd)
 
 
 # --- containers

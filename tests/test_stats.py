@@ -30,7 +30,8 @@ def fill(directory: Path, files: dict[str, str]) -> str:
     return str(directory)
 
 
-MEMORY = {"memory.stat": "cache 512\nrss 1024\n", "memory.usage_in_bytes": "2048\n",
+MEMORY = {"memory.stat": "cache 512\nhierarchical_memory_limit 8192\nhierarchical_memsw_limit 9000\n",
+          "memory.usage_in_bytes": "2048\n",
           "memory.max_usage_in_bytes": "4096\n", "memory.failcnt": "3\n"}
 CPUACCT = {"cpuacct.stat": "user 50\nsystem 20\n", "cpuacct.usage": "123456789\n", "cpuacct.usage_percpu": "100 200 \n"}
 
@@ -75,8 +76,9 @@ def test_memory_with_and_without_swap_accounting(legacy: Any) -> None:
     swap = {name.replace("memory.", "memory.memsw."): "7\n" for name in MEMORY if name != "memory.stat"}
     for extra, expected in ((swap, (7, 7, 7)), ({}, (0, 0, 0))):
         memory = legacy(memory={**MEMORY, **extra}).get_stats().memory_stats
-        assert (memory.cache, memory.stats) == (512, {"cache": 512, "rss": 1024})
+        assert (memory.cache, len(memory.stats)) == (512, 3)
         assert (memory.usage.usage, memory.usage.max_usage, memory.usage.failcnt) == (2048, 4096, 3)
+        assert (memory.usage.limit, memory.swap_usage.limit) == (8192, 9000)
         assert (memory.swap_usage.usage, memory.swap_usage.max_usage, memory.swap_usage.failcnt) == expected
         for name in extra:
             os.unlink(f"{legacy(memory={}).get_paths()['memory']}/{name}")

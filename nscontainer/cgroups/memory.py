@@ -89,7 +89,9 @@ def count_v1(read: Reader | Snapshot, stats: CgroupStats) -> None:
     memory.usage = _data(read, "memory", required=True)
     memory.swap_usage = _data(read, "memory.memsw")           # without swap accounting it is not there
     memory.kernel_usage = _data(read, "memory.kmem")          # nor is this in every kernel
-    memory.kernel_tcp_usage = _data(read, "memory.kmem.tcp")
+    # The limits in force, be they our own or those of a cgroup above; and two files less to hold open.
+    memory.usage.limit = memory.stats.get("hierarchical_memory_limit", 0)
+    memory.swap_usage.limit = memory.stats.get("hierarchical_memsw_limit", 0)
     if (control := read("memory.oom_control")) is not None:
         memory.oom_kills = key_values(control).get("oom_kill", 0)  # Linux 4.13
 
@@ -99,8 +101,7 @@ def _data(read: Reader | Snapshot, prefix: str, required: bool = False) -> Memor
         return MemoryData()
     usage, most, failures = (number(read.need(f"{prefix}.{name}"))
                              for name in ("usage_in_bytes", "max_usage_in_bytes", "failcnt"))
-    return MemoryData(usage=usage, max_usage=most, failcnt=failures,
-                      limit=number(read(f"{prefix}.limit_in_bytes") or "0"))
+    return MemoryData(usage=usage, max_usage=most, failcnt=failures)
 
 
 def count_v2(read: Reader | Snapshot, stats: CgroupStats) -> None:

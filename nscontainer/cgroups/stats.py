@@ -89,7 +89,10 @@ class CpuStats(_Counters):
 
 
 class MemoryData(Record):
-    """One kind of memory: now, at most so far, how often the limit was hit, and the limit; without one 2**64 - 1."""
+    """One kind of memory: now, at most so far, how often the limit was hit, and the limit.
+
+    Without one that is 2**64 - 1, or on version 1 2**63 less a page; 0 where nobody says.
+    """
 
     usage: int = unsigned(64)                # bytes
     max_usage: int = unsigned(64)            # bytes
@@ -104,7 +107,6 @@ class MemoryStats(_Counters):
     usage: MemoryData = _part(MemoryData)
     swap_usage: MemoryData = _part(MemoryData)      # memory and swap together
     kernel_usage: MemoryData = _part(MemoryData)
-    kernel_tcp_usage: MemoryData = _part(MemoryData)   # buffers of TCP: version 1
     swap_only: MemoryData = _part(MemoryData)       # swap without memory: version 2
     stats: dict[str, int] = _counts_by_name()       # every line of memory.stat
     events: dict[str, int] = _counts_by_name()      # every line of memory.events: version 2

@@ -10,6 +10,7 @@ from ctypes import (Structure, addressof, c_char, c_int, c_uint, c_uint32, c_uin
                     sizeof)
 from errno import EAGAIN
 
+from ..errors import SyscallError
 from .flags import Enumeration, Flags
 from .libc import failure, get_errno, syscall
 
@@ -74,6 +75,8 @@ _ATTEMPTS = 10
 def prog_load(kind: int, instructions: bytes, *, license: str = "Apache-2.0", name: str = "") -> int:
     """Load a program of 8-byte instructions and return its descriptor, which execve closes.
 
+    A *name*, of at most 15 letters, digits, dots and underscores, is for bpftool(8).
+
     EACCES, EINVAL  the verifier refuses it; the details' *log* is the end of what it says
     EPERM    no right, or RLIMIT_MEMLOCK is too low: before Linux 5.11 programs count as locked memory
     """
@@ -97,7 +100,7 @@ def prog_load(kind: int, instructions: bytes, *, license: str = "Apache-2.0", na
     if fd >= 0:
         return fd
     said = log.value.decode("utf-8", "replace").strip().splitlines()
-    raise failure("bpf", command="BPF_PROG_LOAD", type=kind, log=" / ".join(said[-2:]) or None)
+    raise SyscallError("bpf", number, command="BPF_PROG_LOAD", type=kind, log=" / ".join(said[-2:]) or None)
 
 
 def prog_attach(target: int, program: int, kind: int, flags: int = 0, replace: int = 0) -> None:
