@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .cgroups.manager import Manager
+    from .cgroups.notify import Events
     from .handles import Child, Stranger
     from .process import Process
     from .spawner import Zygote
@@ -119,6 +120,26 @@ class Container:
         from .stats import collect  # its records cost most of a millisecond to make
 
         return collect(self._manager, self._config.networks)
+
+    def notify_oom(self) -> Events:
+        """Be told when it runs out of memory: see cgroups/notify.py. It ends when the container does."""
+        with self._lock:
+            manager, init = self._limited()
+            return manager.notify_oom(init.share())
+
+    def notify_memory_pressure(self, level: str = "low") -> Events:
+        """Be told when it runs short of memory: "low", "medium" or "critical"."""
+        with self._lock:
+            manager, init = self._limited()
+            return manager.notify_memory_pressure(init.share(), level)
+
+    def _limited(self) -> tuple[Manager, Child | Stranger]:
+        if self._init is None or self._init.poll():
+            raise ContainerNotRunning(f"container {self.id!r} is not running")
+        if self._manager is None:
+            raise ContainerError(f"container {self.id!r} has no cgroup, and only a cgroup counts memory",
+                                 hint="give its config a cgroup: config.cgroups")
+        return self._manager, self._init
 
     def set(self, config: Config) -> None:
         """Replace its configuration, and have its cgroup obey the new one."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Final, Union
 
+    from .resources import Cgroup
+
     Path = Union[str, os.PathLike[str]]
     MountLike = Union[Mount, str, tuple[Path, str], tuple[Path, str, str]]
 
@@ -52,12 +54,13 @@ _TTY = 5  # the group that terminals belong to, on every distribution
 
 def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostname: str = HOSTNAME,
              network: str = "none", mounts: Iterable[MountLike] = (), read_only: bool = False,
-             capabilities: Iterable[str] | None = None) -> Config:
+             capabilities: Iterable[str] | None = None, limits: Cgroup | None = None) -> Config:
     """Return the configuration of a container for one program, checked; ConfigInvalid names the argument at fault.
 
     *ephemeral* — changes below / vanish; so they do on a view of this host (*rootfs* None), and there they must.
     *network* — "no-abstract-sockets" is the host's, less the sockets in it that have names and are no files, which a
     desktop's X server and message bus listen on: Landlock, Linux 6.12.
+    *limits* — the cgroup that units.limits() describes.
     """
     if ephemeral is None:
         ephemeral = rootfs is None
@@ -90,6 +93,7 @@ def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostn
         mask_paths=MASKED_PATHS,
         readonly_paths=READONLY_PATHS,
         landlock=Landlock(scoped=("abstract_unix_socket",), strict=True) if network == "no-abstract-sockets" else None,
+        cgroups=limits,
     )
     ConfigValidator().validate(config)
     return config

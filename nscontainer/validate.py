@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, Protocol
 
     from .config import IDMap, Mount
+    from .devices import Device
 
     Kinds = dict[str, str]  # the namespaces that are listed: type and path
 
@@ -45,32 +46,7 @@ __all__ = ["NOT_YET", "RULES", "ConfigValidator", "Validator"]
 # without the fence its owner put up.
 NOT_YET: Final = (
     "routes",
-    "cgroups.allowed_devices",
-    "cgroups.denied_devices",
-    "cgroups.memory",
-    "cgroups.memory_reservation",
-    "cgroups.memory_swap",
-    "cgroups.kernel_memory",
-    "cgroups.memory_swappiness",
-    "cgroups.oom_kill_disable",
-    "cgroups.cpu_shares",
-    "cgroups.cpu_quota",
-    "cgroups.cpu_period",
-    "cgroups.cpu_rt_runtime",
-    "cgroups.cpu_rt_period",
-    "cgroups.cpuset_cpus",
-    "cgroups.cpuset_mems",
-    "cgroups.blkio_weight",
-    "cgroups.blkio_leaf_weight",
-    "cgroups.blkio_weight_device",
-    "cgroups.blkio_throttle_read_bps_device",
-    "cgroups.blkio_throttle_write_bps_device",
-    "cgroups.blkio_throttle_read_iops_device",
-    "cgroups.blkio_throttle_write_iops_device",
-    "cgroups.hugetlb_limit",
     "cgroups.scope_prefix",
-    "cgroups.net_prio_ifpriomap",
-    "cgroups.net_cls_classid",
 )
 NETWORKS: Final = {"loopback": True, "veth": False}  # a type of network, and whether this version can make it
 
@@ -316,7 +292,7 @@ def not_yet(config: Config, kinds: Kinds) -> None:
 
 def _refuse(record: Any, name: str, at: str) -> None:
     value = getattr(record, name)
-    if value != type(record)._fields[name].default and not (name == "memory_swappiness" and value == -1):
+    if value != type(record)._fields[name].default:
         raise ConfigInvalid(at + name, f"{name} is not supported yet by this version", hint="leave it out")
 
 
@@ -619,6 +595,63 @@ def cgroup(config: Config, kinds: Kinds) -> None:
         raise ConfigInvalid("cgroups.parent", f"{parent!r} goes up with '..'", hint="write the path that is meant")
 
 
+def limits(config: Config, kinds: Kinds) -> None:
+    """A limit makes sense beside the others, as far as that can be told without the host."""
+    group = config.cgroups
+    if group is None or group.__dict__.keys() <= _PLAIN:
+        return
+    for low, high in (("memory", "memory_swap"), ("memory_reservation", "memory"), ("memory_low", "memory")):
+        less, more = getattr(group, low), getattr(group, high)
+        if more > 0 and less > more:
+            raise ConfigInvalid(f"cgroups.{high}", f"{more} is below {low}, {less}", hint=_ORDER.get(high))
+    if group.memory_swap > 0 and not group.memory:
+        raise ConfigInvalid("cgroups.memory_swap", "needs a limit of memory", hint=_ORDER["memory_swap"])
+    for one, other in (("memory_low", "memory_reservation"), ("cpu_weight", "cpu_shares")):
+        if getattr(group, one) and getattr(group, other):
+            raise ConfigInvalid(f"cgroups.{one}", f"is another name for {other}", hint="set one of them")
+    if group.cpu_period and not 1000 <= group.cpu_period <= 1_000_000:
+        raise ConfigInvalid("cgroups.cpu_period", f"{group.cpu_period} is not between 1000 and 1000000 µs")
+    if 0 < group.cpu_quota < 1000:
+        raise ConfigInvalid("cgroups.cpu_quota", f"{group.cpu_quota} µs is less than the kernel takes: 1000",
+                            hint="choose a longer cpu_period for so small a share")
+    for name in ("blkio_weight", "blkio_leaf_weight"):
+        _weight(f"cgroups.{name}", getattr(group, name))
+    for at, device in enumerate(group.blkio_weight_device):
+        _weight(f"cgroups.blkio_weight_device[{at}].weight", device.weight)
+        _weight(f"cgroups.blkio_weight_device[{at}].leafWeight", device.leaf_weight)
+    for field in ("allowed_devices", "denied_devices"):
+        for at, rule in enumerate(getattr(group, field)):
+            _device_rule(f"cgroups.{field}[{at}]", rule)
+    field = "allowed_devices" if group.allow_all_devices else "denied_devices"
+    if getattr(group, field):
+        raise ConfigInvalid(f"cgroups.{field}",
+                            f"means nothing where allow_all_devices is {str(group.allow_all_devices).lower()}",
+                            hint="the list of the exceptions is the other one")
+    for name, text in group.unified.items():
+        if "/" in name or "." not in name.strip(".") or "\n" in name:
+            raise ConfigInvalid(joined("cgroups.unified", step(name)), "is not the name of a control file",
+                                hint="names look like memory.high")
+        if not text.strip():
+            raise ConfigInvalid(joined("cgroups.unified", step(name)), "is empty", hint="say what to write")
+
+
+_PLAIN = frozenset(("name", "parent", "allow_all_devices", "freezer"))
+_ORDER = {"memory_swap": "it is memory and swap together"}
+
+
+def _weight(at: str, weight: int) -> None:
+    if weight and not 10 <= weight <= 1000:
+        raise ConfigInvalid(at, f"{weight} is not between 10 and 1000")
+
+
+def _device_rule(at: str, rule: Device) -> None:
+    if rule.type not in (97, 98, 99):
+        raise ConfigInvalid(f"{at}.type", f"{rule.type} is no type of device", hint="97 is a (all), 98 b, 99 c")
+    if not rule.permissions or not set(rule.permissions) <= {"r", "w", "m"}:
+        raise ConfigInvalid(f"{at}.permissions", f"{rule.permissions!r} is not made of r, w and m",
+                            hint="r is to read, w to write, m to make the node")
+
+
 def _absolute(at: str, path: str, hint: str) -> None:
     if path[:1] != "/":
         raise ConfigInvalid(at, f"expected an absolute path, got {path!r}" if path else "is empty", hint=hint)
@@ -644,4 +677,5 @@ RULES: Final[tuple[Callable[[Config, Kinds], None], ...]] = (
     landlock,
     clocks,
     cgroup,
+    limits,
 )

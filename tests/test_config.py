@@ -77,7 +77,9 @@ KEYS: dict[type[Record], tuple[str, str]] = {
         "kernel_memory memory_swappiness oom_kill_disable cpu_shares cpu_quota cpu_period cpu_rt_runtime cpu_rt_period "
         "cpuset_cpus cpuset_mems blkio_weight blkio_leaf_weight blkio_weight_device blkio_throttle_read_bps_device "
         "blkio_throttle_write_bps_device blkio_throttle_read_iops_device blkio_throttle_write_iops_device freezer "
-        "hugetlb_limit scope_prefix net_prio_ifpriomap net_cls_classid"), ""),
+        "hugetlb_limit scope_prefix net_prio_ifpriomap net_cls_classid"), (
+        "pids_limit memory_min memory_low memory_high memory_check_before_update kernel_memory_tcp cpu_weight "
+        "cpu_burst cpu_idle rdma unified")),
     Capabilities: ("", "bounding effective permitted inheritable ambient"),
     TimeOffset: ("", "secs nanosecs"),
     Landlock: ("", "handled_fs paths handled_net ports scoped strict"),
