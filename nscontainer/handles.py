@@ -143,12 +143,11 @@ class Child(_Handle):
     def kill(self) -> WaitResult:
         """Kill it and wait for the end."""
         self._killed = True
-        if self.poll() is None:
-            try:
-                self.signal(SIGKILL)
-            except SyscallError as error:
-                if error.errno != ESRCH:  # it ended in between
-                    raise
+        try:
+            self.signal(SIGKILL)  # before any look at it, which could fail
+        except SyscallError as error:
+            if error.errno != ESRCH:  # it has ended
+                raise
         ended = self.poll(None)
         assert ended is not None
         return ended

@@ -13,7 +13,7 @@ from .sys.files import AT_FDCWD, close_all, openat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import IO, Any, Union
 
     from .handles import Child
@@ -114,7 +114,8 @@ class Process:
     def wait(self, timeout: float | None = None, *, check: bool = False) -> ExitState:
         """Wait until it has ended and its copied streams are at their ends. TimeoutError after *timeout* seconds.
 
-        With *check*, an end other than exit status 0 raises ContainerError.
+        What went wrong with a copied stream is raised here, once; wait again to learn how the process ended. With
+        *check*, an end other than exit status 0 raises ContainerError.
         """
         deadline = None if timeout is None else monotonic() + timeout
         ended = self._started().poll(timeout)
@@ -122,6 +123,8 @@ class Process:
             raise TimeoutError(f"{self!r} still runs after {timeout} seconds")
         if self._streams is not None and not self._streams.join(deadline):
             raise TimeoutError(f"{self!r} has ended, and after {timeout} seconds somebody still holds its streams open")
+        if self._streams is not None:
+            self._streams.check()
         state = _exit_state(ended)
         if check and state.returncode != 0:
             raise ContainerError(f"{self.args[0]!r} ended with {state}")
@@ -185,6 +188,7 @@ class Streams:
         self._kept: dict[str, int] = {}   # our ends of pipes, by the stream's name
         self._copies: list[tuple[int, Any, bool]] = []
         self._threads: list[Any] = []
+        self._failed: list[Exception] = []  # in the threads
         try:
             if process.console_path is not None:
                 self._open_console(process)
@@ -255,29 +259,41 @@ class Streams:
 
     def attach(self, process: Process) -> None:
         """Turn the pipes into file objects of the process, and start to copy. What fails is left to abandon()."""
+        opened: dict[str, Any] = {}
         try:
             while self._kept:
                 name, fd = next(iter(self._kept.items()))
-                setattr(process, name, os.fdopen(fd, "wb" if name == "stdin" else "rb"))
+                opened[name] = os.fdopen(fd, "wb" if name == "stdin" else "rb")
                 del self._kept[name]
             if self._copies:
                 from threading import Thread  # importing it costs more than most starts; few processes need it
 
                 while self._copies:
                     fd, stream, reading = self._copies[0]
-                    copy = Thread(target=_feed if reading else _drain, args=(fd, stream), daemon=True)
+                    work = _feed if reading else _drain
+                    copy = Thread(target=_copy, args=(work, fd, stream, self._failed), daemon=True)
                     copy.start()
                     del self._copies[0]
                     if not reading:  # a program need not read all that it was offered
                         self._threads.append(copy)
         except (OSError, RuntimeError) as error:  # RuntimeError: no further thread
+            for file in opened.values():
+                file.close()
             raise ContainerError(f"cannot attach to the streams of {process!r}: {error}") from None
+        for name, file in opened.items():
+            setattr(process, name, file)
 
     def join(self, deadline: float | None = None) -> bool:
         """Wait until everything the process wrote has been copied; False when that is not so by *deadline*."""
         for copy in self._threads:
             copy.join(None if deadline is None else max(0.0, deadline - monotonic()))
         return not any(copy.is_alive() for copy in self._threads)
+
+    def check(self) -> None:
+        """Raise, once, what went wrong while streams were copied."""
+        if self._failed:
+            error, self._failed[:] = self._failed[0], []
+            raise ContainerError(f"while copying a stream: {type(error).__name__}: {error}") from error
 
 
 def _has_descriptor(file: Any) -> bool:
@@ -318,6 +334,16 @@ def _in_memory(data: bytes | bytearray | memoryview) -> int:
         raise
 
 
+def _copy(work: Callable[[int, Any], None], fd: int, stream: Any, failed: list[Exception]) -> None:
+    try:
+        try:
+            work(fd, stream)
+        finally:
+            os.close(fd)
+    except Exception as error:
+        failed.append(error)  # a thread has nobody to raise it to: wait() will
+
+
 def _feed(fd: int, stream: Any) -> None:
     try:
         while data := stream.read(65536):
@@ -326,13 +352,8 @@ def _feed(fd: int, stream: Any) -> None:
                 view = view[os.write(fd, view):]
     except BrokenPipeError:
         pass  # the program has read all that it wanted
-    finally:
-        os.close(fd)
 
 
 def _drain(fd: int, stream: Any) -> None:
-    try:
-        while data := os.read(fd, 65536):
-            stream.write(data)
-    finally:
-        os.close(fd)
+    while data := os.read(fd, 65536):
+        stream.write(data)

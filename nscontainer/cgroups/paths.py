@@ -6,8 +6,10 @@ Read    cgroups(7), proc_pid_cgroup(5), proc_pid_mountinfo(5), cgroup_namespaces
 from __future__ import annotations
 
 import os
+from errno import EACCES, ELOOP, ENOENT, ENOTCONN, ENOTDIR, ESTALE
 
-from ..errors import ConfigInvalid, ContainerError
+from ..errors import ConfigInvalid, ContainerError, SyscallError
+from ..sys.files import stat
 from ..sys.procfs import cgroup_file, mountinfo
 from . import files
 
@@ -104,9 +106,15 @@ def find_hierarchies() -> list[Hierarchy]:
     return list(found.values())
 
 
+# Something covers the mount that has no such directory, keeps us out, or is itself out of order.
+_COVERED = (ENOENT, ENOTDIR, ELOOP, EACCES, ENOTCONN, ESTALE)
+
+
 def _visible(mount_point: str, major: int, minor: int) -> bool:
     """Say whether the mount is what one finds there: another one may cover it."""
     try:
-        return os.stat(mount_point).st_dev == os.makedev(major, minor)
-    except OSError:
-        return False  # something covers it that has no such directory, or keeps us out
+        return stat(mount_point).st_dev == os.makedev(major, minor)
+    except SyscallError as error:
+        if error.errno not in _COVERED:
+            raise
+        return False
