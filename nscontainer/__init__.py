@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .config import (
         Capabilities as Capabilities,
+        Cgroup as Cgroup,
         CommandHook as CommandHook,
         Config as Config,
         Device as Device,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     )
     from .process import DEVNULL as DEVNULL, ExitState as ExitState, PIPE as PIPE, Process as Process, STDOUT as STDOUT
     from .state import State as State, Status as Status
-    from .stats import NetworkInterface as NetworkInterface, Stats as Stats
+    from .stats import NetworkInterface as NetworkInterface, Resources as Resources, Stats as Stats
 
 __version__ = "0.1.0"
 
@@ -68,10 +69,10 @@ _HOMES = {
     "container": ("Container",),
     "process": ("DEVNULL", "ExitState", "PIPE", "Process", "STDOUT"),
     "console": ("Console",),
-    "config": ("Capabilities", "CommandHook", "Config", "Device", "FunctionHook", "Hooks", "IDMap", "Mount",
-               "Namespace", "Namespaces", "NamespaceType", "Network", "Rlimit"),
+    "config": ("Capabilities", "Cgroup", "CommandHook", "Config", "Device", "FunctionHook", "Hooks", "IDMap",
+               "Mount", "Namespace", "Namespaces", "NamespaceType", "Network", "Rlimit"),
     "state": ("State", "Status"),
-    "stats": ("NetworkInterface", "Stats"),
+    "stats": ("NetworkInterface", "Resources", "Stats"),
     "errors": ("ConfigInvalid", "ConsoleExists", "ContainerError", "ContainerNotExists", "ContainerNotRunning",
                "ContainerNotStopped", "ContainerPaused", "ErrorCode", "IdInUse", "InvalidIdFormat", "KernelTooOld",
                "ProcessNotExecuted", "ProgramNotExecutable", "ProgramNotFound", "SetupError", "SyscallError",

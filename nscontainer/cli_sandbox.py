@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .config import Mount
+    from .resources import Cgroup
     from .spawner import Zygote
 
 __all__ = ["run"]
@@ -30,7 +31,7 @@ def run(zygote: Zygote, options: dict[str, Any], operands: list[str]) -> int:
         config = sandbox.describe(
             rootfs=rootfs, ephemeral=options.get("ephemeral") or None, read_only=options.get("read-only", False),
             hostname=options.get("hostname", sandbox.HOSTNAME), network=options.get("network", "none"),
-            mounts=_mounts(options), capabilities=_capabilities(options))
+            mounts=_mounts(options), capabilities=_capabilities(options), limits=_limits(options))
     except ConfigInvalid as error:
         raise UsageError(str(error)) from None
     config.parent_death_signal = SIGKILL  # whatever happens to us, the container does not outlive the command
@@ -58,6 +59,20 @@ def _capabilities(options: dict[str, Any]) -> list[str] | None:
     added = [sandbox.capability_name(name) for name in options.get("cap-add", ())]
     kept = [] if "CAP_ALL" in dropped else [name for name in sandbox.CAPABILITIES if name not in dropped]
     return [*kept, *(name for name in added if name not in kept)]
+
+
+def _limits(options: dict[str, Any]) -> Cgroup | None:
+    if options.keys().isdisjoint(("memory", "swap", "cpus", "cpuset", "pids")):
+        return None
+    from .units import limits
+
+    try:
+        cpus = float(options["cpus"]) if "cpus" in options else None
+        pids = int(options["pids"]) if "pids" in options else None
+    except ValueError as error:
+        raise UsageError(f"--cpus, --pids: expected a number: {error}") from None
+    return limits(f"nscontainer-sandbox-{os.getpid()}", memory=options.get("memory"), swap=options.get("swap"),
+                  cpus=cpus, cpuset=options.get("cpuset"), pids=pids)
 
 
 def _environment(rootfs: str | None, options: dict[str, Any]) -> list[str]:

@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "Action", "Arg", "Capabilities", "Cgroup", "Command", "CommandHook", "Config", "Device", "FreezerState",
-    "FunctionHook", "HookState", "Hooks", "HugepageLimit", "IDMap", "IfPrioMap", "Mount", "Namespace", "NamespaceType",
-    "Namespaces", "Network", "Operator", "Rlimit", "Route", "Seccomp", "Syscall", "ThrottleDevice", "TimeOffset",
-    "WeightDevice", "host_id",
+    "ARCHITECTURES", "Action", "Arg", "Capabilities", "Cgroup", "Command", "CommandHook", "Config", "Device",
+    "FreezerState", "FunctionHook", "HookState", "Hooks", "HugepageLimit", "IDMap", "IfPrioMap", "Landlock",
+    "LandlockPaths", "LandlockPorts", "Mount", "Namespace", "NamespaceType", "Namespaces", "Network", "Operator",
+    "Rlimit", "Route", "Seccomp", "Syscall", "ThrottleDevice", "TimeOffset", "WeightDevice", "host_id",
 ]
 
 _U32 = (1 << 32) - 1
@@ -242,13 +242,17 @@ class Route(Record):
 # --------------------------------------------------------------------------------------------------------- seccomp
 
 class Action(Enumeration):
-    """What happens to a system call: seccomp(2)."""
+    """What happens to a system call: seccomp(2). From the strictest: KILL_PROCESS, KILL, TRAP, ERRNO, NOTIFY, …"""
 
-    KILL = 1
-    ERRNO = 2
-    TRAP = 3
+    KILL = 1             # the thread that called
+    ERRNO = 2            # the call fails with errno_ret
+    TRAP = 3             # SIGSYS
     ALLOW = 4
-    TRACE = 5
+    TRACE = 5            # a tracer hears errno_ret and decides; without one the call fails with ENOSYS
+    # not libcontainer's
+    KILL_PROCESS = 6
+    LOG = 7              # allow, and write it to the audit log
+    NOTIFY = 8           # whoever holds the listener answers
 
 
 class Operator(Enumeration):
@@ -263,8 +267,16 @@ class Operator(Enumeration):
     MASK_EQUAL_TO = 7
 
 
+# The machines that can be filtered: libcontainer's words, the specification's, uname(2)'s, and what we call them.
+ARCHITECTURES = {
+    "amd64": "x86_64", "x86_64": "x86_64", "x86-64": "x86_64", "x64": "x86_64", "x86": "x86", "i386": "x86",
+    "i686": "x86", "x32": "x32", "arm64": "aarch64", "aarch64": "aarch64", "arm": "arm", "armv7l": "arm",
+    "riscv64": "riscv64", "ppc64le": "ppc64le", "s390x": "s390x", "s390": "s390",
+}
+
+
 class Arg(Record):
-    """A condition on one argument of a system call."""
+    """A condition on one argument of a system call: all 64 bits, unsigned."""
 
     index: int = integer(0, 5)
     value: int = unsigned(64)
@@ -273,19 +285,61 @@ class Arg(Record):
 
 
 class Syscall(Record):
-    """What to do with one system call, when all conditions on its arguments hold."""
+    """What to do with a system call when all conditions on its arguments hold.
+
+    Of several for one call, one without conditions holds; else the first whose conditions do.
+    """
 
     name: str = text()
     action: Action | None = choice(Action)
     args: tuple[Arg, ...] = many(Arg)
+    # not libcontainer's
+    names: tuple[str, ...] = strings()                  # further calls, with the same rule
+    errno_ret: int | None = integer(0, 0xFFFF, None)    # for ERRNO and TRACE; None: EPERM
 
 
 class Seccomp(Record):
-    """A filter of system calls."""
+    """A filter of system calls: seccomp(2)."""
 
-    default_action: Action | None = choice(Action)
-    architectures: tuple[str, ...] = strings()     # besides the machine's own
+    default_action: Action | None = choice(Action)      # for calls without a rule
+    architectures: tuple[str, ...] = strings()          # besides the machine's own; all others kill the thread
     syscalls: tuple[Syscall, ...] = many(Syscall)
+    # not libcontainer's
+    default_errno_ret: int | None = integer(0, 0xFFFF, None)
+    flags: int | None = unsigned(32, None)              # SECCOMP_FILTER_FLAG_*; None: SPEC_ALLOW, as in runc
+    listener_path: str = pathname()                     # a unix socket of whoever answers NOTIFY
+    listener_metadata: str = text()                     # what it is told besides
+    strict: bool = boolean()                            # refuse names that no machine has; else they are skipped
+
+
+# -------------------------------------------------------------------------------------------------------- landlock
+
+class LandlockPaths(Record):
+    """What is allowed below directories, or on files, of the container."""
+
+    paths: tuple[str, ...] = pathnames()
+    access: tuple[str, ...] = strings()      # "read_file", "make_dir" …; "read", "write" and "all" stand for several
+
+
+class LandlockPorts(Record):
+    """What is allowed with TCP ports."""
+
+    ports: tuple[int, ...] = numbers(0, 65535)
+    access: tuple[str, ...] = strings()      # "bind_tcp", "connect_tcp", "all"
+
+
+class Landlock(Record):
+    """What the program may do beside what its users and namespaces allow: landlock(7).
+
+    What is listed as handled is denied, but for what *paths* and *ports* allow.
+    """
+
+    handled_fs: tuple[str, ...] = strings()
+    paths: tuple[LandlockPaths, ...] = many(LandlockPaths)
+    handled_net: tuple[str, ...] = strings()
+    ports: tuple[LandlockPorts, ...] = many(LandlockPorts)
+    scoped: tuple[str, ...] = strings()      # out of reach outside: "abstract_unix_socket", "signal", "all"
+    strict: bool = boolean()                 # fail where the kernel, or the image, lacks something of this
 
 
 # ----------------------------------------------------------------------------------------------------------- hooks
@@ -414,6 +468,8 @@ class Config(Record):
     umask: int | None = integer(0, 0o777, None)      # None: 022
     time_offsets: dict[str, TimeOffset] = many_by_name(TimeOffset)   # "monotonic", "boottime"
     ephemeral: bool = boolean()                      # what is written to / goes to memory and is gone in the end
+    landlock: Landlock | None = one(Landlock)
+    no_new_keyring: bool = boolean()                 # keep the caller's session keyring: session-keyring(7)
 
     def host_uid(self) -> int:
         """Return what the container's root is on the host; ConfigInvalid when its user namespace has no root."""

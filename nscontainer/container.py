@@ -18,12 +18,13 @@ from .errors import (
 )
 from .handles import SIGKILL, start_time
 from .process import Streams
-from .security.capabilities import sets_of
+from .security import procfs
+from .security.capabilities import lacking, sets_of
 from .spawner import Birth
 from .state import State, Status, prepare_state, publish_state, remove_state
 from .sys.capability import last_cap
 from .sys.clone import CLONE
-from .sys.files import AT_FDCWD, close, close_all, openat, readlinkat
+from .sys.files import AT_FDCWD, close, close_all, exists, openat, readlinkat
 from .sys.resource import prlimit
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .cgroups.manager import Manager
+    from .cgroups.notify import Events
     from .handles import Child, Stranger
     from .process import Process
     from .spawner import Zygote
@@ -41,7 +43,9 @@ __all__ = ["Container"]
 
 OUTSIDE, INSIDE = ("prestart", "create_runtime"), ("create_container", "start_container")
 # What a further process takes from the container's config; the rest was the first one's business.
-_FOR_ENTERING = ("namespaces", "rlimits", "additional_groups", "parent_death_signal", "no_new_privileges", "umask")
+_FOR_ENTERING = ("namespaces", "rlimits", "additional_groups", "parent_death_signal", "no_new_privileges", "umask",
+                 "apparmor_profile", "process_label", "landlock", "no_new_keyring")
+_CONFINED = ("apparmor_profile", "process_label", "mount_label", "landlock")   # by security modules a host may lack
 
 
 class Container:
@@ -85,7 +89,7 @@ class Container:
         """Say what it is doing, asking the kernel each time."""
         with self._lock:
             if self._init is None or self._init.poll():
-                marked = self._directory is not None and os.path.exists(f"{self._directory}/checkpoint")
+                marked = self._directory is not None and exists(f"{self._directory}/checkpoint")
                 return Status.CHECKPOINTED if marked else Status.DESTROYED
             return Status.PAUSED if self._manager is not None and self._manager.frozen() else Status.RUNNING
 
@@ -116,6 +120,26 @@ class Container:
         from .stats import collect  # its records cost most of a millisecond to make
 
         return collect(self._manager, self._config.networks)
+
+    def notify_oom(self) -> Events:
+        """Be told when it runs out of memory: see cgroups/notify.py. It ends when the container does."""
+        with self._lock:
+            manager, init = self._limited()
+            return manager.notify_oom(init.share())
+
+    def notify_memory_pressure(self, level: str = "low") -> Events:
+        """Be told when it runs short of memory: "low", "medium" or "critical"."""
+        with self._lock:
+            manager, init = self._limited()
+            return manager.notify_memory_pressure(init.share(), level)
+
+    def _limited(self) -> tuple[Manager, Child | Stranger]:
+        if self._init is None or self._init.poll():
+            raise ContainerNotRunning(f"container {self.id!r} is not running")
+        if self._manager is None:
+            raise ContainerError(f"container {self.id!r} has no cgroup, and only a cgroup counts memory",
+                                 hint="give its config a cgroup: config.cgroups")
+        return self._manager, self._init
 
     def set(self, config: Config) -> None:
         """Replace its configuration, and have its cgroup obey the new one."""
@@ -165,6 +189,10 @@ class Container:
                 raise ContainerPaused(f"container {self.id!r} is paused", hint="resume it before a start")
             if status is Status.CHECKPOINTED:
                 raise ContainerNotRunning(f"container {self.id!r} is checkpointed", hint="restore it")
+            if not self._config.__dict__.keys().isdisjoint(_CONFINED):
+                from .confinement import require
+
+                require(self._config)
             streams = Streams(process)
             child = None
             try:
@@ -187,16 +215,27 @@ class Container:
     def _begin(self, process: Process, streams: Streams) -> Child:
         """Make the container around its first process."""
         config = self._config
+        if config.mount_label:
+            from .confinement import relabel_mounts
+
+            relabel_mounts(config)
         plan = namespaces.Plan(config)
         cgroup: int | None = None
         entries: list[int] = []
         maps: list[int] = []
+        filter = self._filter()
         try:
-            with Birth(self._zygote) as birth:
+            plain = self._manager is None and not plan.join and not plan.offsets
+            with self._zygote.birth(plan.flags) if plain else Birth(self._zygote) as birth:
                 try:
                     cgroup, entries = self._ways_into_cgroup()
-                    birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets)
-                    message, descriptors = self._message("standard", process, streams, config.pack(), entries)
+                    if not plain:
+                        # /proc/self of a child in a user namespace is the host root's: the score is set out here.
+                        birth.request(plan.flags, plan.join, cgroup=cgroup, offsets=plan.offsets,
+                                      oom_score_adj=config.oom_score_adj if plan.join else None)
+                    message, descriptors = self._message("standard", process, streams, config.pack(), entries,
+                                                         filter)
+                    message["look"] = birth.looks and not streams.extra
                     for at in self._map_mounts(maps):
                         message["mount_maps"][str(at)] = len(descriptors)
                         descriptors.append(maps[-1])
@@ -204,13 +243,21 @@ class Container:
                     if plan.flags & CLONE.NEWUSER:
                         birth.hear()
                         idmap.write(child.pid, config.uid_mappings, config.gid_mappings)
+                        if config.oom_score_adj is not None and not plan.join:
+                            self._adjust_oom_score(child.pid, config.oom_score_adj)
                     self._raise_limits(child.pid)
                     birth.tell(message, descriptors)
                     self._remember(child, streams)
                     streams.given()
-                    while (wish := birth.hear()) is not None:
+                    if plain:
+                        self._zygote.prepare(plan.flags)
+                    for _ in range(_wishes(message["hooks"])):
+                        wish = birth.hear()
                         self._run_hooks(wish["hook"], wish["index"], child.pid)
                         birth.tell({"go": True})
+                    if filter is not None and filter["notifies"]:
+                        self._pass_listener(birth.listener(), process, child.pid, "creating")
+                    birth.runs()
                     if self._directory is not None:
                         publish_state(self._directory)
                     self._init = child
@@ -256,6 +303,7 @@ class Container:
     def _enter(self, process: Process, streams: Streams) -> Child:
         """Add a process to the container."""
         assert self._init is not None
+        filter = self._filter()
         target = self._init.share()
         cgroup: int | None = None
         entries: list[int] = []
@@ -266,12 +314,14 @@ class Container:
                 birth.request(0, [(namespaces.mask_to_enter(self._config), target)], cgroup=cgroup,
                               oom_score_adj=self._config.oom_score_adj)
                 packed = {name: packed[name] for name in _FOR_ENTERING if name in packed}
-                message, descriptors = self._message("setns", process, streams, packed, entries)
+                message, descriptors = self._message("setns", process, streams, packed, entries, filter)
                 child = birth.born()
                 self._raise_limits(child.pid)
                 birth.tell(message, descriptors)
                 streams.given()
-                birth.hear()
+                if filter is not None and filter["notifies"]:
+                    self._pass_listener(birth.listener(), process, child.pid, "running")
+                birth.runs()
                 self._init.keep(child)
                 return child
             finally:  # inside: should closing fail, the child is not to live
@@ -283,24 +333,61 @@ class Container:
             self._manager.kill()
             self._manager.destroy()
 
-    def _message(self, kind: str, process: Process, streams: Streams, packed: Message,
-                 entries: list[int]) -> tuple[Message, list[int]]:
+    def _filter(self) -> Message | None:
+        """Compile the filter of system calls; the child gets ready bytes."""
+        if self._config.seccomp is None:
+            return None
+        from .security.seccomp_compiler import compile_profile  # most containers have no filter
+
+        filter = compile_profile(self._config.seccomp)
+        if filter.skipped:
+            from warnings import warn
+
+            warn(f"no machine has a system call {', '.join(filter.skipped)}: left out", RuntimeWarning, stacklevel=4)
+        return {"code": filter.code.hex(), "flags": filter.flags, "notifies": filter.notifies}
+
+    def _pass_listener(self, listener: int, process: Process, pid: int, status: str) -> None:
+        """Give the listener to the program that the config names, or to whoever has the process object."""
+        from .security.notify import Listener, hand_over
+
+        profile = self._config.seccomp
+        if profile is None or not profile.listener_path:
+            process.listener = Listener(listener)
+            return
+        state = {"ociVersion": self._config.version, "id": self.id, "status": status,
+                 "pid": pid if self._init is None else self._init.pid, "bundle": os.path.dirname(self._config.rootfs)}
+        try:
+            hand_over(profile.listener_path, listener, pid, state, profile.listener_metadata)
+        except SyscallError as error:
+            error.hint = "seccomp.listener_path names the socket of the program that answers for this container"
+            raise
+        finally:
+            close(listener)
+
+    def _message(self, kind: str, process: Process, streams: Streams, packed: Message, entries: list[int],
+                 filter: Message | None) -> tuple[Message, list[int]]:
         """Put together what the child is to be, and the descriptors it is to have; it knows them by their place."""
         wanted = process.capabilities if process.capabilities is not None else self._config.capabilities
         sets = sets_of(wanted, last_cap())
+        if unknown := lacking(wanted, last_cap()):
+            from warnings import warn
+
+            warn(f"this kernel does not know {', '.join(unknown)}: left out", RuntimeWarning, stacklevel=4)
         hook_lists = self._config.hooks
         inside: dict[str, list[Message | None]] = {
             name: [hook.pack() if isinstance(hook, CommandHook) else None for hook in getattr(hook_lists, name)]
             for name in INSIDE}
         given = len(streams.give)
+        packed.pop("seccomp", None)
         message: Message = {
             "kind": kind, "config": packed, "args": process.args, "env": process.env, "user": process.user,
             "cwd": process.cwd or "/", "stdio": [0, 1, 2], "extra": streams.extra,
             "console": 0 if streams.console is not None else None, "console_path": process.console_path,
             "capabilities": [sets.bounding, sets.effective, sets.permitted, sets.inheritable, sets.ambient],
             "cgroups": list(range(given, given + len(entries))), "mount_maps": {}, "last_cap": last_cap(),
-            "state": self._hook_state(0).to_json(),
+            "state": self._hook_state(0).to_json(), "seccomp": filter,
             "hooks": {**inside, "create_runtime": any(getattr(hook_lists, name) for name in OUTSIDE)},
+            "look": False,
         }
         return message, [*streams.give, *entries]
 
@@ -318,6 +405,13 @@ class Container:
                 birth.hang_up()  # nothing to become: it goes away
                 holder.poll(None)
             yield at
+
+    def _adjust_oom_score(self, pid: int, score: int) -> None:
+        proc = procfs.open_procfs()
+        try:
+            procfs.write(proc, f"{pid}/oom_score_adj", str(score))
+        finally:
+            close(proc)
 
     def _raise_limits(self, pid: int) -> None:
         """Raise the child's hard limits where the config wants more: that takes root of the host, which we may be."""
@@ -358,3 +452,8 @@ class Container:
                 for hook in self._config.hooks.poststop:
                     hooks.run(hook, self._hook_state(0).to_json())
 
+
+def _wishes(hook_lists: Message) -> int:
+    """Return how many times the child will ask us to run a hook: once for all outside, and for each callable inside."""
+    inside: int = sum(hook_lists[name].count(None) for name in INSIDE)
+    return inside + bool(hook_lists["create_runtime"])

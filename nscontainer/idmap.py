@@ -15,7 +15,8 @@ from errno import ENOENT, EPERM
 from .config import IDMap
 from .errors import ContainerError, SyscallError
 from .hooks import find_program, run_program
-from .sys.files import AT_FDCWD, close, openat, read_all, write_all
+from .security import procfs
+from .sys.files import AT_FDCWD, close, openat, read_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,12 +40,15 @@ def write(pid: int, uid_mappings: Mappings, gid_mappings: Mappings) -> None:
     What the kernel lets us write ourselves is written directly; for the rest newuidmap and newgidmap are asked. What
     came of it is read back: CVE-2018-18955 was a kernel that mapped other ids than it was told to.
     """
+    proc = procfs.open_procfs()
     try:
-        process = openat(AT_FDCWD, f"/proc/{pid}", os.O_PATH | os.O_DIRECTORY)
+        process = procfs.open_file(proc, str(pid), os.O_PATH | os.O_DIRECTORY)
     except SyscallError as error:
         if error.errno != ENOENT:
             raise
         raise ContainerError(f"cannot map the ids of process {pid}: it has ended") from None
+    finally:
+        close(proc)
     try:
         _map(process, pid, "uid", uid_mappings)
         _map(process, pid, "gid", gid_mappings)
@@ -73,21 +77,11 @@ def _map(process: int, pid: int, kind: str, mappings: Mappings) -> None:
 
 
 def _put(process: int, name: str, content: str) -> None:
-    fd = openat(process, name, os.O_WRONLY)
-    try:
-        write_all(fd, content.encode())
-    except SyscallError as error:
-        raise SyscallError("write", error.errno or 0, name, text=content.strip().replace("\n", ", ")) from None
-    finally:
-        close(fd)
+    procfs.write(process, name, content)
 
 
 def _get(process: int, name: str) -> str:
-    fd = openat(process, name, os.O_RDONLY)
-    try:
-        return read_all(fd, 1 << 16).decode()
-    finally:
-        close(fd)
+    return procfs.read(process, name).decode()
 
 
 # ------------------------------------------------------------------------------------------------------ the helpers

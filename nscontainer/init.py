@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import hooks, init_steps, network, sync
+from . import hooks, init_steps, network, sync, warm
 from .config import Command, CommandHook, Config
 from .mounts import dev, pivot, restrict, rootfs
 from .security.capabilities import Sets
@@ -46,6 +46,7 @@ def introduce(link: int, new_user: bool) -> tuple[Message, list[int]]:
 class Child:
     """What the steps know and find out about the process they make."""
 
+    proc = ruleset = -1  # a /proc of our own, and Landlock's rules, from the steps that open them
     root_fd = -1  # the container's root, from "open the root filesystem" to "enter it"
 
     def __init__(self, link: int, message: Message, descriptors: list[int]) -> None:
@@ -64,9 +65,11 @@ class Child:
         self.hooks: dict[str, list[Message | None]] = message["hooks"]
         self.state: Message = message["state"]
         self.last_cap: int = message["last_cap"]
+        self.filter: Message | None = message["seccomp"]
         self.capabilities: Sets = Sets(*message["capabilities"])
         self.namespaces: dict[str, str] = {namespace.type: namespace.path for namespace in self.config.namespaces}
         self.home = "/"
+        self.look: warm.Look | None = warm.look() if message["look"] else None
 
     def creates(self, kind: str) -> bool:
         """Say whether this process is the first of a namespace of its own of that kind."""
@@ -133,8 +136,8 @@ STEPS: Final[tuple[Step, ...]] = (
         lambda child: "NEWUSER" in child.namespaces),
     ("take up standard input and output", init_steps.take_stdio, None),
     ("start a session", init_steps.start_session, None),
-    ("adjust the out-of-memory score", init_steps.adjust_oom_score,
-        lambda child: child.config.oom_score_adj is not None),
+    *init_steps.OWN_PROC,
+    ("adjust the out-of-memory score", init_steps.adjust_oom_score, init_steps.needs_oom_score),
     ("make a cgroup namespace", lambda child: unshare(CLONE.NEWCGROUP),   # after the caller has put us in our cgroup
         lambda child: child.creates("NEWCGROUP")),
     ("configure the network", lambda child: network.configure_inside(child.config.networks),

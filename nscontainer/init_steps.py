@@ -11,11 +11,10 @@ from errno import EACCES, EINVAL, ENOENT, ENOEXEC, ENOTDIR, EPERM, EROFS
 
 from . import sync, user
 from .errors import ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
-from .security import capabilities
+from .security import apparmor, capabilities, keyring, landlock, procfs, seccomp
 from .sys.credentials import setgroups, setresgid, setresuid, setsid
 from .sys.fds import CLOSE_RANGE, close_range
-from .sys.files import close, dup3, fcntl_dupfd, openat, write_all
-from .sys.openat2 import RESOLVE, openat2
+from .sys.files import close, dup3, fcntl_dupfd, write_all
 from .sys.prctl import set_keepcaps, set_no_new_privs, set_pdeathsig
 from .sys.process import execve
 from .sys.resource import prlimit
@@ -28,9 +27,10 @@ if TYPE_CHECKING:
     from typing import Final, NoReturn
 
     from .init import Child, Step
+    from .sync import Message
 
-__all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "adjust_oom_score", "become_root", "enter_cgroups", "name_host",
-           "set_sysctls", "start_session", "take_stdio", "write_proc"]
+__all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "OWN_PROC", "adjust_oom_score", "become_root", "enter_cgroups",
+           "inherit_oom_score", "name_host", "needs_oom_score", "set_sysctls", "start_session", "take_stdio"]
 
 # Descriptors of regular files keep their owner: they are the caller's own files. A pipe, a socket or a terminal is a
 # channel to us, and a program that is not root could not open it again through /dev/stderr.
@@ -38,18 +38,54 @@ _CHANNELS = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR)
 _NULL = os.makedev(1, 3)
 
 
-def write_proc(path: str, text: str) -> None:
-    """Write *text* to a file of the host's /proc in one write(2): labels, sysctls, scores."""
-    fd = openat2(-100, f"/proc/{path}", os.O_WRONLY, resolve=_NO_TRICKS)
-    try:
-        write_all(fd, text.encode())
-    except SyscallError as error:
-        raise SyscallError("write", error.errno or 0, f"/proc/{path}", text=text) from None
-    finally:
-        close(fd)
+def needs_proc(child: Child) -> object:
+    """Say whether anything is going to be written to /proc."""
+    config = child.config
+    return needs_oom_score(child) or config.sysctl or config.apparmor_profile or config.process_label
 
 
-_NO_TRICKS = int(RESOLVE.NO_MAGICLINKS)
+def open_proc(child: Child) -> None:
+    """Get a /proc that nobody else can mount upon; whole, when there are kernel parameters to set."""
+    child.proc = procfs.open_procfs(whole=bool(child.config.sysctl))
+
+
+def join_keyring(child: Child) -> None:
+    """Leave the caller's session keyring for one of the container's own: keyrings(7) are in no namespace."""
+    if child.config.process_label:
+        procfs.set_attribute(child.proc, "keycreate", child.config.process_label)  # the ring is the program's to use
+    keyring.join_new(child.state["id"])
+    if child.config.process_label:
+        procfs.set_attribute(child.proc, "keycreate", "")
+
+
+def label_program(child: Child) -> None:
+    """Have the next execve take the AppArmor profile and the SELinux label, and let go of /proc.
+
+    Programs of startContainer hooks, which are the image's too, take them likewise: a forked process inherits the wish.
+    """
+    apparmor.apply_profile(child.config.apparmor_profile, child.proc)
+    if child.config.process_label:
+        procfs.set_attribute(child.proc, "exec", child.config.process_label)
+    close(child.proc)
+
+
+def write_landlock_rules(child: Child) -> None:
+    """Open what Landlock's rules name, in the container's root and with rights that are about to go."""
+    assert child.config.landlock is not None
+    child.ruleset = landlock.prepare(child.config.landlock)
+
+
+def enter_landlock(child: Child) -> None:
+    """Give up what Landlock's rules do not allow, after the last file that we open ourselves."""
+    if child.ruleset >= 0:
+        landlock.enter(child.ruleset)
+
+
+def inherit_oom_score(score: int) -> None:
+    """Set the score of a helper whose child will inherit it, and will not see the host's /proc any more."""
+    proc = procfs.open_procfs()
+    procfs.write(proc, "self/oom_score_adj", str(score))
+    close(proc)
 
 
 def enter_cgroups(child: Child) -> None:
@@ -79,13 +115,13 @@ def _setgroups(groups: Sequence[int], asked_for: bool = False) -> None:
 
 def _setgroups_allowed() -> bool:
     try:
-        fd = openat(-100, "/proc/self/setgroups", os.O_RDONLY)
-    except SyscallError:
+        proc = procfs.open_procfs()
+    except (SyscallError, SetupError):
         return False  # no /proc in the container: nothing says that it is allowed
     try:
-        return os.read(fd, 8).strip() != b"deny"
+        return procfs.read(proc, "self/setgroups").strip() != b"deny"
     finally:
-        close(fd)
+        close(proc)
 
 
 def take_stdio(child: Child) -> None:
@@ -101,9 +137,14 @@ def start_session(child: Child) -> None:
         set_controlling_terminal(0)
 
 
+def needs_oom_score(child: Child) -> bool:
+    """Say whether the score is ours to set: in a user namespace the file is the host's root's, and the caller has."""
+    return child.config.oom_score_adj is not None and "NEWUSER" not in child.namespaces
+
+
 def adjust_oom_score(child: Child) -> None:
     """Write oom_score_adj: proc(5). Going below the inherited score needs CAP_SYS_RESOURCE on the host."""
-    write_proc("self/oom_score_adj", str(child.config.oom_score_adj))
+    procfs.write(child.proc, "self/oom_score_adj", str(child.config.oom_score_adj))
 
 
 def name_host(child: Child) -> None:
@@ -119,7 +160,7 @@ def set_sysctls(child: Child) -> None:
     for key, value in child.config.sysctl.items():
         # Like sysctl(8): where a slash is the first separator, dots and slashes have changed places.
         slash = 0 <= key.find("/") < (key.find(".") % (len(key) + 1))
-        write_proc("sys/" + (key if slash else key.translate(_SWAP_SEPARATORS)), value)
+        procfs.write(child.proc, "sys/" + (key if slash else key.translate(_SWAP_SEPARATORS)), value)
 
 
 _SWAP_SEPARATORS = str.maketrans("./", "/.")
@@ -153,6 +194,12 @@ def _give_channels(uid: int, gid: int) -> None:
                 # descriptor itself works all the same.
                 if error.errno not in (EPERM, EINVAL, EROFS):
                     raise
+
+
+def keep_capabilities(child: Child) -> None:
+    """Keep what is listed, and what it takes to put on a filter of system calls in the end."""
+    needed = child.filter is not None and not child.config.no_new_privileges
+    capabilities.apply(child.capabilities, seccomp.ADMIN if needed else 0)
 
 
 def change_directory(child: Child) -> None:
@@ -214,12 +261,26 @@ def follow_parent(child: Child) -> None:
     set_pdeathsig(child.config.parent_death_signal)
 
 
+def filter_system_calls(child: Child, filter: Message) -> int:
+    """Put on the filter of system calls, and return its listener, if it has one."""
+    return seccomp.load(bytes.fromhex(filter["code"]), filter["flags"],
+                        raise_admin=not child.config.no_new_privileges)
+
+
 def execute(child: Child) -> NoReturn:
-    """Say goodbye and become the program: execve(2)."""
+    """Say goodbye, forbid ourselves whatever is to be forbidden, and become the program: execve(2)."""
     environment = _environment(child)
     args = [os.fsencode(arg) for arg in child.args]
     candidates = _candidates(child.args[0], environment)
-    sync.send(child.link, {"exec": True})  # EPIPE here: the caller is gone, and with it whoever wanted this program
+    ready = {"exec": True} if child.look is None else {"exec": True, "own": child.look.own()}
+    if child.filter is not None:
+        if not any(os.access(path, os.X_OK) for path in candidates):
+            raise _no_program(child, environment, next(filter(os.path.exists, candidates), None))
+        if child.filter["notifies"]:  # validation has made sure that sendmsg is allowed
+            sync.send(child.link, {"listener": True}, [filter_system_calls(child, child.filter)])
+    sync.send(child.link, ready)  # EPIPE here: the caller is gone, and with it whoever wanted this program
+    if child.filter is not None and not child.filter["notifies"]:
+        filter_system_calls(child, child.filter)  # from here on, an error is told only where the filter lets us
     denied = None
     for path in candidates:
         try:
@@ -238,14 +299,23 @@ def execute(child: Child) -> NoReturn:
                     f"exec: {path!r}: no such file or directory: it is there, and the loader it asks for is not",
                     errno=ENOENT, call="execve", filename=path,
                     hint="install its interpreter or dynamic loader in the root filesystem") from None
+    raise _no_program(child, environment, denied)
+
+
+def _no_program(child: Child, environment: list[bytes], denied: str | None) -> SetupError:
+    """Return the error for a program that is not there, or, where something of its name is, may not be executed."""
     if denied is not None:
-        raise ProgramNotExecutable(f"exec: {denied!r}: permission denied", errno=EACCES, call="execve", filename=denied)
+        return ProgramNotExecutable(f"exec: {denied!r}: permission denied", errno=EACCES, call="execve",
+                                    filename=denied, hint=_FORGOTTEN if child.ruleset >= 0 else None)
     name = child.args[0]
     if "/" in name:
-        raise ProgramNotFound(f"exec: {name!r}: stat {name}: no such file or directory", errno=ENOENT, call="execve",
-                              filename=name)
-    raise ProgramNotFound(f"exec: {name!r}: executable file not found in $PATH", errno=ENOENT, call="execve",
-                          filename=name, hint=f"PATH is {_value(environment, b'PATH')!r}")
+        return ProgramNotFound(f"exec: {name!r}: stat {name}: no such file or directory", errno=ENOENT, call="execve",
+                               filename=name)
+    return ProgramNotFound(f"exec: {name!r}: executable file not found in $PATH", errno=ENOENT, call="execve",
+                           filename=name, hint=f"PATH is {_value(environment, b'PATH')!r}")
+
+
+_FORGOTTEN = "landlock.paths must allow to execute and read it, its loader and its libraries"
 
 
 def _environment(child: Child) -> list[bytes]:
@@ -276,19 +346,27 @@ def _candidates(name: str, environment: list[bytes]) -> list[str]:
     return [os.path.join(directory or ".", name) for directory in directories]
 
 
+OWN_PROC: Final[tuple[Step, ...]] = (
+    ("open a /proc of our own", open_proc, needs_proc),
+    ("join a new session keyring", join_keyring, lambda child: not child.config.no_new_keyring),
+)
+
 GIVE_UP_POWER: Final[tuple[Step, ...]] = (
+    ("label the program", label_program, needs_proc),
+    ("write the Landlock rules", write_landlock_rules, lambda child: child.config.landlock),
     ("set the file mode creation mask", set_umask, lambda child: child.config.umask is not None),
     ("forbid new privileges", lambda child: set_no_new_privs(), lambda child: child.config.no_new_privileges),
     ("shrink the bounding set",                                  # needs CAP_SETPCAP: before the user changes
         lambda child: capabilities.drop_bounding(child.capabilities, child.last_cap), None),
     ("become the user", become_user, None),
-    ("keep the listed capabilities", lambda child: capabilities.apply(child.capabilities), None),
+    ("keep the listed capabilities", keep_capabilities, None),
     ("enter the working directory", change_directory, None),     # as the user: a directory it may not enter is refused
+    ("enter the Landlock domain", enter_landlock, lambda child: child.config.landlock),
 )
 
 BECOME_THE_PROGRAM: Final[tuple[Step, ...]] = (
     ("die with the parent", follow_parent, lambda child: child.config.parent_death_signal),
     ("pass descriptors", pass_descriptors, None),
     ("limit resources", limit_resources, lambda child: child.config.rlimits),
-    ("run the program", execute, None),
+    ("run the program", execute, None),                          # and filter its system calls, in the last moment
 )

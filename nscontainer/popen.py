@@ -29,6 +29,7 @@ from .process import DEVNULL, PIPE, STDOUT, Process
 from .sandbox import HOSTNAME, describe, environment, starting_directory
 from .spawner import Zygote
 from .sys.files import close_all
+from .units import limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from .process import ExitState
     from .sandbox import MountLike, Path
+    from .stats import Resources
+    from .units import Amount, Traffic
 
     Argument = Union[str, bytes, os.PathLike[str]]
 
@@ -73,13 +76,16 @@ class Popen:
     *rootfs* — the folder that is its /; None: a copy-on-write view of this host, whose changes vanish.
     *ephemeral* — let changes to *rootfs* vanish as well. *read_only* — let there be none: / is mounted read-only.
     *mounts* — what else it sees of the host: ``"SRC:DST"``, ``"SRC:DST:ro"``, ``(src, dst)``, or Mount.
-    *network* — "none": only a loopback interface; "host": the host's network.
+    *network* — "none": only a loopback interface; "host": the host's network; "no-abstract-sockets": that, without the
+    Unix sockets of the host that are no files (Linux 6.12).
     *user* — a name or number of the container's own user database, or ``user:group``; the container's root by default.
     *env* — all its variables; None: PATH, LANG and TERM, and nothing else of the caller's.
     *cwd* — in the container; by default /, or on a view of this host where the caller is.
     *capabilities* — names to keep instead of the fourteen that engines agree on.
     *pass_fds* — descriptors it gets under the same numbers.
     *output_limit* — bytes that communicate() takes from one pipe; of a program that writes more, it makes an end.
+    *memory*, *swap*, *cpus*, *cpuset*, *pids*, *io* — limits: see :func:`.units.limits`. With any of them *resources*
+    tells, after the end, what was used.
 
     A container cannot be made without rights: as an ordinary user it gets a user namespace, with that user as its root.
     """
@@ -90,8 +96,12 @@ class Popen:
                  env: Mapping[str, str] | None = None, cwd: Path | None = None, user: str | int = "",
                  rootfs: Path | None = None, ephemeral: bool | None = None, read_only: bool = False,
                  hostname: str = HOSTNAME, network: str = "none", mounts: Iterable[MountLike] = (),
-                 capabilities: Iterable[str] | None = None, output_limit: int | None = None) -> None:
+                 capabilities: Iterable[str] | None = None, output_limit: int | None = None,
+                 memory: Amount | None = None, swap: Amount | None = None, cpus: float | None = None,
+                 cpuset: str | None = None, pids: int | None = None,
+                 io: Mapping[str | os.PathLike[str], Traffic] | None = None) -> None:
         self.returncode: int | None = None
+        self.resources: Resources | None = None
         self.stdin: IO[Any] | None = None
         self.stdout: IO[Any] | None = None
         self.stderr: IO[Any] | None = None
@@ -110,8 +120,11 @@ class Popen:
         self._read: dict[str, list[bytes]] = {}
         self._taken = {"stdout": 0, "stderr": 0}  # bytes
         _reap_abandoned()
+        number = next(_numbers)
+        cgroup = limits(f"nscontainer-run-{os.getpid()}-{number}", memory=memory, swap=swap, cpus=cpus, cpuset=cpuset,
+                        pids=pids, io=io)
         config = describe(rootfs=rootfs, ephemeral=ephemeral, read_only=read_only, hostname=hostname, network=network,
-                          mounts=mounts, capabilities=capabilities)
+                          mounts=mounts, capabilities=capabilities, limits=cgroup)
         theirs: list[int] = []
         try:
             streams = {name: self._stream(name, wanted, theirs, bufsize)
@@ -120,14 +133,14 @@ class Popen:
             self._process = Process(
                 words, env=environment(rootfs, env, str(user)), user=str(user), cwd=starting_directory(rootfs, cwd),
                 extra_files=_numbered(pass_fds), **streams)
-            container = Container(f"run_{os.getpid()}_{next(_numbers)}", config, _zygote, None)
+            container = Container(f"run_{os.getpid()}_{number}", config, _zygote, None)
             container.start(self._process)
         except BaseException:
             self._close_pipes()
             raise
         finally:
             close_all(theirs)
-        self._container = container
+        self._container, self._limited = container, cgroup is not None
         self.pid = self._process.pid
 
     def _stream(self, name: str, wanted: Any, theirs: list[int], bufsize: int) -> Any:
@@ -243,6 +256,10 @@ class Popen:
         code = ended.exit_status if ended.returncode is None else ended.returncode
         self.returncode = -self._asked if self._asked and code == -SIGKILL else code
         if self._container is not None:
+            if self._limited:
+                from .stats import resources
+
+                self.resources = resources(self._container.stats())
             self._container.destroy()
 
     def _end(self) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import IO, Any, Union
 
     from .handles import Child
+    from .security.notify import Listener
     from .sys.pidfd import WaitResult
 
     Stream = Union[None, int, bytes, IO[bytes], Any]
@@ -84,6 +85,7 @@ class Process:
         self.capabilities = capabilities
         self.console: Console | None = None
         self.console_path: str | None = None
+        self.listener: Listener | None = None    # on which its system calls ask: Action.NOTIFY
         self._child: Child | None = None
         self._streams: Streams | None = None
 

@@ -6,9 +6,9 @@ Read    cgroups(7), the kernel's admin-guide/cgroup-v2.rst and cgroup-v1/
 from __future__ import annotations
 
 from .devices import Device
-from .records import Record, Word, boolean, choice, integer, many, text, unsigned
+from .records import Record, Word, boolean, choice, integer, many, many_by_name, mapping, text, unsigned
 
-__all__ = ["Cgroup", "FreezerState", "HugepageLimit", "IfPrioMap", "ThrottleDevice", "WeightDevice"]
+__all__ = ["Cgroup", "FreezerState", "HugepageLimit", "IfPrioMap", "RdmaLimit", "ThrottleDevice", "WeightDevice"]
 
 _I64 = (1 << 63) - 1
 
@@ -67,18 +67,25 @@ class ThrottleDevice(Record):
         return f"{self.major}:{self.minor} {self.rate}"
 
 
+class RdmaLimit(Record):
+    """How much of one RDMA device may be used; None: as inherited, -1: no limit."""
+
+    hca_handles: int | None = integer(-1, (1 << 31) - 1, None, key="hcaHandles")
+    hca_objects: int | None = integer(-1, (1 << 31) - 1, None, key="hcaObjects")
+
+
 class Cgroup(Record):
     """A group of processes and its limits; 0, empty and None stand for "as inherited"."""
 
     name: str = text()                   # the group itself
     parent: str = text()                 # the path it is made in; with systemd, the slice
     allow_all_devices: bool = boolean()  # all but denied_devices; else none but allowed_devices
-    allowed_devices: tuple[Device, ...] = many(Device)
+    allowed_devices: tuple[Device, ...] = many(Device)   # where nothing is allowed or denied: DEFAULT_ALLOWED_DEVICES
     denied_devices: tuple[Device, ...] = many(Device)
     memory: int = integer(-1, _I64)              # bytes; -1: unlimited
     memory_reservation: int = integer(-1, _I64)  # bytes; what reclaim leaves alone as long as it can
-    memory_swap: int = integer(-1, _I64)         # bytes of memory and swap together
-    kernel_memory: int = integer(-1, _I64)       # bytes; no kernel since 6.1 enforces it
+    memory_swap: int = integer(-1, _I64)         # bytes of memory and swap together; -1: unlimited
+    kernel_memory: int = integer(-1, _I64)       # bytes; no kernel since 6.1 enforces it, and version 2 never did
     memory_swappiness: int | None = integer(-1, 100, None)   # -1, like None, leaves it alone
     oom_kill_disable: bool = boolean()
     cpu_shares: int = integer(0, _I64)           # relative weight; 1024 is what a group without has
@@ -101,3 +108,15 @@ class Cgroup(Record):
     scope_prefix: str = text()                   # of the systemd scope's name
     net_prio_ifpriomap: tuple[IfPrioMap, ...] = many(IfPrioMap)
     net_cls_classid: str = text()                # "0x100001": the handle that tc(8) matches
+    # What follows is ours; libcontainer did not have it yet.
+    pids_limit: int | None = integer(-1, _I64, None)     # processes and threads; -1: unlimited
+    memory_min: int = integer(-1, _I64)                  # bytes that reclaim never takes: version 2
+    memory_low: int = integer(-1, _I64)                  # version 2's name for memory_reservation
+    memory_high: int = integer(-1, _I64)                 # bytes above which it is slowed down: version 2
+    memory_check_before_update: bool = boolean()         # refuse a limit below what is in use
+    kernel_memory_tcp: int = integer(-1, _I64)           # bytes of TCP buffers: version 1
+    cpu_weight: int = integer(0, 10000)                  # instead of cpu_shares: version 2, 1 to 10000
+    cpu_burst: int = integer(0, _I64)                    # µs a quiet period may leave to a later one: Linux 5.14
+    cpu_idle: int | None = integer(0, 1, None)           # 1: run only when nobody else wants to: Linux 5.15
+    rdma: dict[str, RdmaLimit] = many_by_name(RdmaLimit) # by device: "mlx5_1"
+    unified: dict[str, str] = mapping()                  # files of version 2 and what to write: {"misc.max": "a 5"}

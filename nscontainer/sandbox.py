@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from .config import Config, IDMap, Mount, Namespace, Namespaces, NamespaceType, Network, host_id
+from .config import Config, IDMap, Landlock, Mount, Namespace, Namespaces, NamespaceType, Network, host_id
 from .devices import DEFAULT_SIMPLE_DEVICES
 from .errors import ConfigInvalid
 from .idmap import default_mappings
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Final, Union
 
+    from .resources import Cgroup
+
     Path = Union[str, os.PathLike[str]]
     MountLike = Union[Mount, str, tuple[Path, str], tuple[Path, str, str]]
 
@@ -28,7 +30,7 @@ __all__ = ["CAPABILITIES", "HOSTNAME", "MASKED_PATHS", "NETWORKS", "PATH", "READ
            "capability_name", "describe", "environment", "starting_directory", "tmpfs"]
 
 HOSTNAME: Final = "sandbox"
-NETWORKS: Final = ("none", "host")
+NETWORKS: Final = ("none", "host", "no-abstract-sockets")
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 CAPABILITIES: Final = (
@@ -52,17 +54,20 @@ _TTY = 5  # the group that terminals belong to, on every distribution
 
 def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostname: str = HOSTNAME,
              network: str = "none", mounts: Iterable[MountLike] = (), read_only: bool = False,
-             capabilities: Iterable[str] | None = None) -> Config:
+             capabilities: Iterable[str] | None = None, limits: Cgroup | None = None) -> Config:
     """Return the configuration of a container for one program, checked; ConfigInvalid names the argument at fault.
 
     *ephemeral* — changes below / vanish; so they do on a view of this host (*rootfs* None), and there they must.
+    *network* — "no-abstract-sockets" is the host's, less the sockets in it that have names and are no files, which a
+    desktop's X server and message bus listen on: Landlock, Linux 6.12.
+    *limits* — the cgroup that units.limits() describes.
     """
     if ephemeral is None:
         ephemeral = rootfs is None
     elif rootfs is None and not ephemeral:
         raise ConfigInvalid("ephemeral", "a view of this host is always ephemeral", hint="name a rootfs of your own")
     if network not in NETWORKS:
-        raise ConfigInvalid("network", f"expected 'none' or 'host', got {network!r}")
+        raise ConfigInvalid("network", f"expected one of {', '.join(map(repr, NETWORKS))}, got {network!r}")
     kinds = [*_NEW, *(["NEWNET"] if network == "none" else [])]
     uids: Iterable[IDMap] = ()
     gids: Iterable[IDMap] = ()
@@ -87,6 +92,8 @@ def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostn
         no_new_privileges=True,
         mask_paths=MASKED_PATHS,
         readonly_paths=READONLY_PATHS,
+        landlock=Landlock(scoped=("abstract_unix_socket",), strict=True) if network == "no-abstract-sockets" else None,
+        cgroups=limits,
     )
     ConfigValidator().validate(config)
     return config

@@ -32,16 +32,15 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # Imports the package by its folder, so that a vendored or renamed copy starts itself and not its host package.
 # Appended, not prepended: what lies beside the package must not stand in for the standard library.
 _BOOTSTRAP = (
-    "import sys; sys.path.append(sys.argv[1]); "
+    "import gc, sys; gc.disable(); sys.path.append(sys.argv[1]); "
     "__import__(sys.argv[2] + '.zygote', fromlist=['main']).main()"
 )
-# Isolated, without site-packages and without writing bytecode; nor does it take any PYTHON* variable or LD_PRELOAD,
-# for its environment holds nothing of the caller's.
-_OPTIONS = ("-I", "-S", "-B", "-X", "utf8", "-X", "disable-remote-debug",
+# Isolated and without site-packages; nor does it take any PYTHON* variable or LD_PRELOAD, for its environment holds
+# nothing of the caller's. It writes bytecode where the caller does: most of what it imports nobody else does.
+_OPTIONS = ("-I", "-S", *(["-B"] if sys.dont_write_bytecode else []), "-X", "utf8", "-X", "disable-remote-debug",
             "-c", _BOOTSTRAP, os.path.dirname(_PACKAGE), os.path.basename(_PACKAGE), "nscontainer-zygote")
 
 
-_NAME = "nscontainer-zyg"  # the comm of a zygote, and of its clones until they execute their program
 _PATIENCE = 500  # ms, after which we look whether the zygote is still alive
 
 
@@ -61,14 +60,24 @@ class Birth:
         self._early: list[Message] = []
         self._half = sync.Half()
         self._helped = False
-        self._asked: Child | None = None  # the zygote that is to make it
         self._helper: Child | None = None
+        self._asked: Child | None = None  # the zygote that is to make it
         self.child: Child | None = None
+        self.looks = False  # which pages of its memory it will have written to, for those after it
 
     def __enter__(self) -> Birth:
+        self._zygote.births += 1
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self._zygote.births -= 1
+        self._end(error)
+
+    def dismiss(self) -> None:
+        """End a process that is not needed after all."""
+        self._end(self)
+
+    def _end(self, error: object) -> None:
         failed = True  # also when the end itself does not go well
         try:
             try:
@@ -100,10 +109,13 @@ class Birth:
                 close(link)
 
     def request(self, flags: int, join: Sequence[tuple[int, int]] = (), *, cgroup: int | None = None,
-                offsets: str | None = None, oom_score_adj: int | None = None) -> None:
-        """Ask for a process with *flags*, in the namespaces of *join* (pairs of a CLONE mask and a descriptor)."""
+                offsets: str | None = None, oom_score_adj: int | None = None, early: bool = False) -> None:
+        """Ask for a process with *flags*, in the namespaces of *join* (pairs of a CLONE mask and a descriptor).
+
+        *early* — nobody waits for it yet: it has time to make itself ready.
+        """
         self._request = {"flags": int(flags), "join": [int(mask) for mask, _ in join], "offsets": offsets,
-                         "oom": oom_score_adj, "cgroup": cgroup is not None}
+                         "oom": oom_score_adj, "cgroup": cgroup is not None, "early": early}
         self._descriptors = [*[fd for _, fd in join], *([] if cgroup is None else [cgroup])]
         self._helped = bool(join or offsets)
         self._ask()
@@ -118,6 +130,13 @@ class Birth:
             raise
         finally:
             close(theirs)
+
+    def waits(self) -> bool:
+        """Say whether the process has been made, and waits to hear what to be."""
+        try:
+            return self._born().poll() is None
+        except SetupError:
+            return False
 
     def born(self) -> Child:
         """Wait until the process is there; it waits to hear what to be."""
@@ -156,7 +175,7 @@ class Birth:
                 # It was killed between the clone and the message. The child holds the other end of our link, and goes
                 # when this one is closed; all we know of it is its name.
                 self.hang_up()
-                reap_stray(_NAME)
+                reap_stray(sync.NAME)
                 if sender is self._helper:
                     raise SetupError("the helper that joins namespaces was killed while it cloned a process")
                 raise ZygoteGone("the zygote was killed while it cloned a process")
@@ -169,19 +188,39 @@ class Birth:
             if error.errno not in (EPIPE, ECONNRESET):
                 raise
 
-    def hear(self) -> Message | None:
-        """Return what the child asks for next; None once its program runs. Its errors are raised here."""
+    def hear(self) -> Message:
+        """Return what the child asks for. Its errors are raised here."""
         message = self._early.pop(0) if self._early else self._read()[0]
         if message is None:
             raise self._silence()
         if "error" in message:
             raise _failure(message["error"])
-        if "exec" not in message:
-            return message
-        answer, _ = self._read()
-        if answer is not None:  # execve came back
-            raise _failure(answer["error"])
-        return None
+        return message
+
+    def listener(self) -> int:
+        """Return the descriptor on which the program's system calls will ask; it is the caller's now."""
+        message, received = self._read()
+        if message is None:
+            raise self._silence()
+        if "error" in message:
+            raise _failure(message["error"])
+        return received[0]
+
+    def runs(self) -> None:
+        """Wait until the program runs; raise what was in its way. For a child that has nothing more to ask."""
+        try:
+            messages = [*self._early, *sync.receive_rest(self._link)]
+        except SyscallError as error:
+            if error.errno != ECONNRESET:
+                raise
+            messages = []
+        for message in messages:  # "exec" and then an error, when execve came back
+            if "error" in message:
+                raise _failure(message["error"])
+            if "own" in message:
+                self._zygote.learn(message["own"])
+        if not any("exec" in message for message in messages):
+            raise self._silence()
 
     def _read(self) -> tuple[Message | None, list[int]]:
         try:
@@ -230,6 +269,10 @@ class Zygote:
         self._words = -1  # its standard error, until it serves
         self._process: Child | None = None
         self._owner = 0
+        self._spare: Birth | None = None
+        self._flags = -1  # what the last process was cloned with, and perhaps the next one will be
+        self._looked = False
+        self.births = 0   # under way at this moment; only for a guess, so threads may miscount
 
     def __repr__(self) -> str:
         return f"Zygote(pid={self._process.pid if self._process else None})"
@@ -262,6 +305,49 @@ class Zygote:
                     self._stop()  # it ends, or has ended: the next start makes another
         raise ZygoteGone(f"the zygote has ended{words}")
 
+    def birth(self, flags: int) -> Birth:
+        """Return the birth of a process with *flags* and no other wish: one made ahead, or a new one."""
+        with self._lock:
+            spare = self._spare
+            if spare is not None and self._flags == flags and self._owner == os.getpid():
+                self._spare = None
+            else:
+                spare = None
+        if spare is not None:
+            if spare.waits():
+                spare.looks, self._looked = not self._looked, True
+                return spare
+            spare.dismiss()
+        birth = Birth(self)
+        birth.request(flags)
+        return birth
+
+    def prepare(self, flags: int) -> None:
+        """Have a process made ahead, if this looks like one of many alike that are started one by one.
+
+        It waits in namespaces of its own to hear what to be. Who needs it next saves the time of a clone.
+        """
+        again, self._flags = self._flags == flags, flags
+        if self._spare is not None or not again or self.births > 1:
+            return
+        spare = Birth(self)
+        try:
+            spare.request(flags, early=True)
+        except (SyscallError, ZygoteGone):
+            return  # too many descriptors, or no memory: the next start will take longer, or tell
+        with self._lock:
+            if self._spare is None and self._flags == flags:
+                self._spare = spare
+                return
+        spare.dismiss()  # another thread was quicker
+
+    def learn(self, pages: list[tuple[int, int]]) -> None:
+        """Have the zygote know which pages a process needs, for those that are made ahead."""
+        try:
+            self.ask({"pages": pages}, [])
+        except (SyscallError, ZygoteGone):
+            pass  # as above: this was to make others faster
+
     def end(self, process: Child | None) -> None:
         """End the zygote if it is still *process*: that one serves no longer."""
         with self._lock:
@@ -283,7 +369,21 @@ class Zygote:
 
     __del__ = close
 
+    def rest(self) -> None:
+        """End the process that was made ahead, if there is one: for a program that will start nothing for a while."""
+        with self._lock:
+            self._rest()
+
+    def _rest(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            if self._owner == os.getpid():
+                spare.dismiss()
+            else:  # after a fork it is somebody else's
+                spare.hang_up()
+
     def _stop(self) -> None:
+        self._rest()
         opened = [fd for fd in (self._control, self._words) if fd >= 0]
         self._control = self._words = -1
         try:
@@ -296,6 +396,7 @@ class Zygote:
     def _start(self) -> None:
         require_kernel()
         self._owner = os.getpid()
+        self._looked = False
         args = self._args or [os.path.realpath(sys.executable), *_OPTIONS]
         control, theirs = socketpair(SOCK.STREAM)
         opened = [theirs]

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .config import Network
 
 __all__ = ["BlkioStatEntry", "BlkioStats", "CgroupStats", "CpuStats", "CpuUsage", "HugetlbStats", "MemoryData",
-           "MemoryStats", "NetworkInterface", "Stats", "ThrottlingData", "collect", "interface"]
+           "MemoryStats", "NetworkInterface", "Resources", "Stats", "ThrottlingData", "collect", "interface",
+           "resources"]
 
 
 class NetworkInterface(Record):
@@ -45,6 +46,41 @@ class Stats(Record):
 
     interfaces: tuple[NetworkInterface, ...] = many(NetworkInterface, key="Interfaces")
     cgroup_stats: CgroupStats | None = one(CgroupStats, key="CgroupStats")
+
+
+class Resources:
+    """What a program has used, with all its children, until its end."""
+
+    def __init__(self, *, cpu_time: float, user_time: float, system_time: float, peak_memory: int, read_bytes: int,
+                 written_bytes: int, oom_kills: int) -> None:
+        self.cpu_time = cpu_time              # seconds
+        self.user_time = user_time
+        self.system_time = system_time
+        self.peak_memory = peak_memory        # bytes; 0: version 2 before Linux 5.19
+        self.read_bytes = read_bytes          # from disks: what the page cache had does not count
+        self.written_bytes = written_bytes
+        self.oom_kills = oom_kills            # processes killed for want of memory
+
+    @property
+    def oom_killed(self) -> bool:
+        """Whether a process was killed because there was no memory left."""
+        return self.oom_kills > 0
+
+    def __repr__(self) -> str:
+        return f"Resources({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+def resources(stats: Stats) -> Resources | None:
+    """Sum up the counters of a container, None when it has no cgroup."""
+    group = stats.cgroup_stats
+    if group is None:
+        return None
+    usage, memory, second = group.cpu_stats.cpu_usage, group.memory_stats, 1e9
+    read, written = (sum(entry.value for entry in group.blkio_stats.io_service_bytes_recursive if entry.op == way)
+                     for way in ("Read", "Write"))
+    return Resources(cpu_time=usage.total_usage / second, user_time=usage.usage_in_usermode / second,
+                     system_time=usage.usage_in_kernelmode / second, peak_memory=memory.usage.max_usage,
+                     read_bytes=read, written_bytes=written, oom_kills=memory.oom_kills)
 
 
 def interface(host_name: str) -> NetworkInterface:

@@ -6,12 +6,16 @@ A frame is four bytes of length, then that much JSON; a length of zero brings de
 The caller owns one control socket to its zygote and makes one link, a socket pair, for each process it wants.
 
     on the control socket, caller to zygote
-        {"flags", "join", "offsets", "oom", "cgroup"}   clone a process; the link's other end comes as a descriptor
+        {"flags", "join", "offsets", "oom", "cgroup", "early"}
+                                    clone a process; the link's other end comes as a descriptor. An early one is made
+                                    before anybody needs it
+        {"pages": runs}             what such a one should copy of your memory while it waits: warm.py
     on the link, to the caller
         {"helper": pid}             a process that joins namespaces; it exits once it has cloned the real one
         {"pid": pid} + a pidfd      the real one; it is the caller's own child
         {"map": true}               I sit in a new user namespace: write my maps, then tell me what to be
         {"hook": kind, "index": n}  run this callable, and say when it is done
+        {"listener": true} + it     the filter of system calls is on, and leaves some of them to you to answer
         {"exec": true}              all steps are done; when the link closes now, the program runs
         {"error": {...}}            a step failed: see describe()
     on the link, to the child
@@ -35,8 +39,10 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
-__all__ = ["Half", "describe", "frames_from", "receive", "send"]
+__all__ = ["NAME", "Half", "describe", "frames_from", "receive", "receive_rest", "send"]
 
+NAME = "nscontainer-zyg"  # the comm of a zygote, and of its clones until they execute their program
+_MOST_OF_A_REST = 1 << 16
 MOST_DESCRIPTORS = 253  # SCM_MAX_FD
 
 
@@ -88,6 +94,21 @@ def receive(link: int, half: Half | None = None) -> tuple[Message | None, list[i
         if half is None:
             got.drop()
         raise
+
+
+def receive_rest(link: int) -> list[Message]:
+    """Return all messages until the other side closes the link: one wait, where each would be one. No descriptors."""
+    data = b""
+    while more := receive_descriptors(link, _MOST_OF_A_REST, 0, fill=True)[0]:
+        data += more
+    messages = []
+    while data:
+        end = 4 + int.from_bytes(data[:4], "little")
+        if end > len(data):
+            raise SyscallError("recvmsg", errno.ECONNRESET)
+        messages.append(loads_trusted(data[4:end].decode("ascii")))
+        data = data[end:]
+    return messages
 
 
 def _fill(link: int, size: int, got: Half) -> bool:

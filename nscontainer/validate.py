@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTTY
 
+from . import validate_seccomp
 from .config import Capabilities, Config, Namespace, NamespaceType
 from .errors import ConfigInvalid, SyscallError
 from .strictjson import joined, shortened, step
 from .sys.capability import CAP
+from .sys.files import close, exists
 from .sys.mount import MS
 from .sys.nsfs import get_nstype
-from .sys.files import close
 from .sys.openat2 import RESOLVE, openat2
 
 TYPE_CHECKING = False
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, Protocol
 
     from .config import IDMap, Mount
+    from .devices import Device
 
     Kinds = dict[str, str]  # the namespaces that are listed: type and path
 
@@ -43,38 +45,8 @@ __all__ = ["NOT_YET", "RULES", "ConfigValidator", "Validator"]
 # Fields of the format that this version does not act upon, by path. To be silent about them would be to run a program
 # without the fence its owner put up.
 NOT_YET: Final = (
-    "mount_label",
-    "mounts[].relabel",
     "routes",
-    "apparmor_profile",
-    "process_label",
-    "seccomp",
-    "cgroups.allowed_devices",
-    "cgroups.denied_devices",
-    "cgroups.memory",
-    "cgroups.memory_reservation",
-    "cgroups.memory_swap",
-    "cgroups.kernel_memory",
-    "cgroups.memory_swappiness",
-    "cgroups.oom_kill_disable",
-    "cgroups.cpu_shares",
-    "cgroups.cpu_quota",
-    "cgroups.cpu_period",
-    "cgroups.cpu_rt_runtime",
-    "cgroups.cpu_rt_period",
-    "cgroups.cpuset_cpus",
-    "cgroups.cpuset_mems",
-    "cgroups.blkio_weight",
-    "cgroups.blkio_leaf_weight",
-    "cgroups.blkio_weight_device",
-    "cgroups.blkio_throttle_read_bps_device",
-    "cgroups.blkio_throttle_write_bps_device",
-    "cgroups.blkio_throttle_read_iops_device",
-    "cgroups.blkio_throttle_write_iops_device",
-    "cgroups.hugetlb_limit",
     "cgroups.scope_prefix",
-    "cgroups.net_prio_ifpriomap",
-    "cgroups.net_cls_classid",
 )
 NETWORKS: Final = {"loopback": True, "veth": False}  # a type of network, and whether this version can make it
 
@@ -117,9 +89,20 @@ SYSCTLS: Final = {
 _SYSCTL_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-./")
 _SWAP_SEPARATORS = str.maketrans("./", "/.")
 
+# The words of config.Landlock; security/landlock.py knows what they stand for.
+LANDLOCK_WORDS: Final = {
+    "fs": frozenset((
+        "execute", "write_file", "read_file", "truncate", "ioctl_dev", "read_dir", "remove_dir", "remove_file",
+        "make_char", "make_dir", "make_reg", "make_sock", "make_fifo", "make_block", "make_sym", "refer", "read",
+        "write", "all")),
+    "net": frozenset(("bind_tcp", "connect_tcp", "all")),
+    "scoped": frozenset(("abstract_unix_socket", "signal", "all")),
+}
+
 LONGEST_HOSTNAME: Final = 64    # bytes: __NEW_UTS_LEN
 MOST_EXTENTS: Final = 340       # lines of a uid_map: user_namespaces(7), Linux 4.15
 NO_ID: Final = (1 << 32) - 1    # (uid_t) -1 stands for "leave it" in chown(2) and setresuid(2)
+_LONGEST_LABEL = 4000           # bytes: what is written to /proc/PID/attr fits a page
 _MAJORS, _MINORS = 1 << 12, 1 << 20
 _DEVICE_MODES = {99: 0o020000, 117: 0o020000, 98: 0o060000, 112: 0o010000}   # c, u, b, p
 
@@ -212,9 +195,19 @@ def namespaces(config: Config, kinds: Kinds) -> None:
     for index, namespace in enumerate(config.namespaces):
         if namespace.path:
             _joinable(f"namespaces[{index}].path", namespace)
-        elif not os.path.exists(f"/proc/self/ns/{namespace.type.file}"):
+        elif not _known(namespace.type):
             raise ConfigInvalid(f"namespaces[{index}].type", f"this kernel has no namespaces of type {namespace.type}",
                                 hint="leave it out, or boot a kernel that has them")
+
+
+def _known(kind: NamespaceType) -> bool:
+    """Say whether this kernel has a kind of namespaces; it does not change its mind."""
+    if kind not in _kinds_known and exists(f"/proc/self/ns/{kind.file}"):
+        _kinds_known.add(kind)
+    return kind in _kinds_known
+
+
+_kinds_known: set[NamespaceType] = set()
 
 
 def _joinable(at: str, namespace: Namespace) -> None:
@@ -299,7 +292,7 @@ def not_yet(config: Config, kinds: Kinds) -> None:
 
 def _refuse(record: Any, name: str, at: str) -> None:
     value = getattr(record, name)
-    if value != type(record)._fields[name].default and not (name == "memory_swappiness" and value == -1):
+    if value != type(record)._fields[name].default:
         raise ConfigInvalid(at + name, f"{name} is not supported yet by this version", hint="leave it out")
 
 
@@ -509,6 +502,12 @@ def _subset(sets: Capabilities, small: str, large: str) -> None:
                                 hint=f"add it to capabilities.{large} too")
 
 
+def seccomp(config: Config, kinds: Kinds) -> None:
+    """A filter says what it does with every call, and lets the child become the program."""
+    if config.seccomp is not None:
+        validate_seccomp.check(config.seccomp)
+
+
 def groups(config: Config, kinds: Kinds) -> None:
     """A further group is a name, or a number that is an id."""
     for index, group in enumerate(config.additional_groups):
@@ -518,6 +517,63 @@ def groups(config: Config, kinds: Kinds) -> None:
                                 hint="give a name or a gid")
         if number and not (group.isascii() and group.isdecimal() and len(group) < 11 and int(group) < NO_ID):
             raise ConfigInvalid(f"additional_groups[{index}]", f"{shortened(group)} is not between 0 and {NO_ID - 1}")
+
+
+def labels(config: Config, kinds: Kinds) -> None:
+    """What goes to a security module is one word, as that module would write it."""
+    if "apparmor_profile" in config.__dict__:
+        name = config.apparmor_profile
+        if name != name.strip() or not name.isprintable() or len(name.encode()) > _LONGEST_LABEL:
+            raise ConfigInvalid("apparmor_profile", f"{shortened(name)!r} is not the name of a profile",
+                                hint="aa-status(8) lists those that are loaded")
+    for field in ("process_label", "mount_label"):
+        if field in config.__dict__:
+            label = getattr(config, field)
+            wrong = " " in label or not label.isprintable() or len(label.encode()) > _LONGEST_LABEL
+            if label and (wrong or not all(label.split(":", 3)) or label.count(":") < 2):
+                raise ConfigInvalid(field, f"{shortened(label)!r} is not an SELinux context",
+                                    hint="such as system_u:object_r:container_file_t:s0:c1,c2")
+    for index, mount in enumerate(config.mounts):
+        if "relabel" in mount.__dict__ and mount.relabel not in ("", "z", "Z"):
+            problem = ("both z and Z: shared and private at once" if {*mount.relabel} == {"z", "Z"}
+                       else f"{shortened(mount.relabel)!r} is neither z nor Z")
+            raise ConfigInvalid(f"mounts[{index}].relabel", problem)
+
+
+def landlock(config: Config, kinds: Kinds) -> None:
+    """Landlock's rights are known by name, its rules are about rights that are handled, and it can be entered."""
+    wanted = config.landlock
+    if wanted is None:
+        return
+    handled = {"fs": wanted.handled_fs, "net": wanted.handled_net, "scoped": wanted.scoped}
+    for kind, words in handled.items():
+        _landlock_words(f"landlock.{kind if kind == 'scoped' else f'handled_{kind}'}", kind, words)
+    if not any(handled.values()):
+        raise ConfigInvalid("landlock", "restricts nothing", hint="list rights in handled_fs, handled_net or scoped")
+    if not config.no_new_privileges:
+        raise ConfigInvalid("landlock", "needs no_new_privileges: a set-user-ID program would be restricted by "
+                            "somebody who may not do that", hint="set no_new_privileges")
+    allowed: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
+        ("fs", "paths", wanted.paths), ("net", "ports", wanted.ports))
+    for kind, name, rules in allowed:
+        for index, rule in enumerate(rules):
+            at = f"landlock.{name}[{index}]"
+            _landlock_words(f"{at}.access", kind, rule.access)
+            for field in (name, "access"):
+                if not getattr(rule, field):
+                    raise ConfigInvalid(f"{at}.{field}", "is empty")
+            if not handled[kind]:
+                raise ConfigInvalid(at, f"allows what is not restricted: handled_{kind} is empty")
+    for index, entry in enumerate(wanted.paths):
+        for position, path in enumerate(entry.paths):
+            _absolute(f"landlock.paths[{index}].paths[{position}]", path, "it is a path in the container")
+
+
+def _landlock_words(at: str, kind: str, words: tuple[str, ...]) -> None:
+    for index, word in enumerate(words):
+        if word not in LANDLOCK_WORDS[kind]:
+            raise ConfigInvalid(f"{at}[{index}]", f"{shortened(word)!r} is none of Landlock's",
+                                hint=f"one of {', '.join(sorted(LANDLOCK_WORDS[kind]))}")
 
 
 def clocks(config: Config, kinds: Kinds) -> None:
@@ -539,6 +595,63 @@ def cgroup(config: Config, kinds: Kinds) -> None:
         raise ConfigInvalid("cgroups.parent", f"{parent!r} goes up with '..'", hint="write the path that is meant")
 
 
+def limits(config: Config, kinds: Kinds) -> None:
+    """A limit makes sense beside the others, as far as that can be told without the host."""
+    group = config.cgroups
+    if group is None or group.__dict__.keys() <= _PLAIN:
+        return
+    for low, high in (("memory", "memory_swap"), ("memory_reservation", "memory"), ("memory_low", "memory")):
+        less, more = getattr(group, low), getattr(group, high)
+        if more > 0 and less > more:
+            raise ConfigInvalid(f"cgroups.{high}", f"{more} is below {low}, {less}", hint=_ORDER.get(high))
+    if group.memory_swap > 0 and not group.memory:
+        raise ConfigInvalid("cgroups.memory_swap", "needs a limit of memory", hint=_ORDER["memory_swap"])
+    for one, other in (("memory_low", "memory_reservation"), ("cpu_weight", "cpu_shares")):
+        if getattr(group, one) and getattr(group, other):
+            raise ConfigInvalid(f"cgroups.{one}", f"is another name for {other}", hint="set one of them")
+    if group.cpu_period and not 1000 <= group.cpu_period <= 1_000_000:
+        raise ConfigInvalid("cgroups.cpu_period", f"{group.cpu_period} is not between 1000 and 1000000 µs")
+    if 0 < group.cpu_quota < 1000:
+        raise ConfigInvalid("cgroups.cpu_quota", f"{group.cpu_quota} µs is less than the kernel takes: 1000",
+                            hint="choose a longer cpu_period for so small a share")
+    for name in ("blkio_weight", "blkio_leaf_weight"):
+        _weight(f"cgroups.{name}", getattr(group, name))
+    for at, device in enumerate(group.blkio_weight_device):
+        _weight(f"cgroups.blkio_weight_device[{at}].weight", device.weight)
+        _weight(f"cgroups.blkio_weight_device[{at}].leafWeight", device.leaf_weight)
+    for field in ("allowed_devices", "denied_devices"):
+        for at, rule in enumerate(getattr(group, field)):
+            _device_rule(f"cgroups.{field}[{at}]", rule)
+    field = "allowed_devices" if group.allow_all_devices else "denied_devices"
+    if getattr(group, field):
+        raise ConfigInvalid(f"cgroups.{field}",
+                            f"means nothing where allow_all_devices is {str(group.allow_all_devices).lower()}",
+                            hint="the list of the exceptions is the other one")
+    for name, text in group.unified.items():
+        if "/" in name or "." not in name.strip(".") or "\n" in name:
+            raise ConfigInvalid(joined("cgroups.unified", step(name)), "is not the name of a control file",
+                                hint="names look like memory.high")
+        if not text.strip():
+            raise ConfigInvalid(joined("cgroups.unified", step(name)), "is empty", hint="say what to write")
+
+
+_PLAIN = frozenset(("name", "parent", "allow_all_devices", "freezer"))
+_ORDER = {"memory_swap": "it is memory and swap together"}
+
+
+def _weight(at: str, weight: int) -> None:
+    if weight and not 10 <= weight <= 1000:
+        raise ConfigInvalid(at, f"{weight} is not between 10 and 1000")
+
+
+def _device_rule(at: str, rule: Device) -> None:
+    if rule.type not in (97, 98, 99):
+        raise ConfigInvalid(f"{at}.type", f"{rule.type} is no type of device", hint="97 is a (all), 98 b, 99 c")
+    if not rule.permissions or not set(rule.permissions) <= {"r", "w", "m"}:
+        raise ConfigInvalid(f"{at}.permissions", f"{rule.permissions!r} is not made of r, w and m",
+                            hint="r is to read, w to write, m to make the node")
+
+
 def _absolute(at: str, path: str, hint: str) -> None:
     if path[:1] != "/":
         raise ConfigInvalid(at, f"expected an absolute path, got {path!r}" if path else "is empty", hint=hint)
@@ -558,7 +671,11 @@ RULES: Final[tuple[Callable[[Config, Kinds], None], ...]] = (
     sysctls,
     rlimits,
     capabilities,
+    seccomp,
     groups,
+    labels,
+    landlock,
     clocks,
     cgroup,
+    limits,
 )

@@ -14,9 +14,9 @@ import os
 import sys
 from errno import EPIPE
 
-from . import init, init_setns, init_steps, namespaces, sync
+from . import init, init_setns, init_steps, namespaces, sync, warm
 from .errors import SetupError, SyscallError
-from .sys.clone import CLONE, clone3
+from .sys.clone import CLONE, clone3, unshare
 from .sys.credentials import setsid
 from .sys.fds import close_range, poll
 from .sys.files import close, dup3
@@ -33,13 +33,15 @@ __all__ = ["CONTROL", "OWNER", "main"]
 
 CONTROL = 3  # the socket on which requests come
 OWNER = 4    # a pidfd of the process we serve
+_COPIES = int(CLONE.NEWNS | CLONE.NEWUTS)  # these begin as copies; the others begin empty
+_pages: list[list[int]] = []  # what a process will write to: warm.py
 _KINDS = {"standard": init.STEPS, "setns": init_setns.STEPS}
 
 
 def main() -> NoReturn:
     """Serve requests until the owner closes the control socket or dies."""
     set_dumpable(False)
-    set_name("nscontainer-zyg")
+    set_name(sync.NAME)
     close_range(OWNER + 1)
     setsid()  # a Ctrl-C at the caller's terminal is the caller's to handle
     default_signals()  # Python ignores SIGPIPE and SIGXFSZ; execve would keep that for the container's program
@@ -53,7 +55,10 @@ def main() -> NoReturn:
             request, descriptors = sync.receive(CONTROL)
             if request is None:
                 break
-            _answer(request, descriptors)
+            if "pages" in request:
+                _pages[:] = request["pages"]
+            else:
+                _answer(request, descriptors)
             for fd in descriptors:
                 close(fd)
     finally:
@@ -75,7 +80,8 @@ def _answer(request: Message, descriptors: list[int]) -> None:
     """Clone the process that *request* describes, and tell the caller its pid."""
     link = descriptors[0]
     joining = bool(request["join"] or request["offsets"])
-    flags = CLONE.PARENT if joining else CLONE.PARENT | request["flags"]
+    late = request["flags"] & _COPIES if request["early"] else 0
+    flags = CLONE.PARENT if joining else CLONE.PARENT | request["flags"] & ~late
     into = descriptors[-1] if request["cgroup"] and not joining else None
     step = "clone a helper" if joining else "clone a process"
     try:
@@ -83,7 +89,9 @@ def _answer(request: Message, descriptors: list[int]) -> None:
         if pid == 0:
             if joining:
                 _join_and_clone(request, descriptors)
-            _become(link, bool(request["flags"] & CLONE.NEWUSER))
+            if request["early"]:
+                warm.touch(_pages)
+            _become(link, bool(request["flags"] & CLONE.NEWUSER), late)
     except SyscallError as error:
         _complain(link, error, step, namespaces.explain_clone_failure(error.errno or 0, int(request["flags"])))
         return
@@ -110,7 +118,7 @@ def _join_and_clone(request: Message, descriptors: list[int]) -> NoReturn:
     link, step = descriptors[0], "join namespaces"
     try:
         if request["oom"] is not None:  # inherited by the real process, which will not see our /proc any more
-            init_steps.write_proc("self/oom_score_adj", str(request["oom"]))
+            init_steps.inherit_oom_score(request["oom"])
         opened = descriptors[1:1 + len(request["join"])]
         for fd, mask in zip(opened, request["join"]):
             namespaces.join(fd, mask)
@@ -121,7 +129,7 @@ def _join_and_clone(request: Message, descriptors: list[int]) -> NoReturn:
         flags = CLONE.PARENT | (request["flags"] & ~(CLONE.NEWTIME if request["offsets"] else 0))
         pid, pidfd = clone3(flags, cgroup=descriptors[-1] if request["cgroup"] else None)
         if pid == 0:
-            _become(link, bool(request["flags"] & CLONE.NEWUSER))
+            _become(link, bool(request["flags"] & CLONE.NEWUSER), 0)
         _announce(link, "pid", pid, pidfd)
     except BaseException as error:
         hint = namespaces.explain_clone_failure(getattr(error, "errno", 0) or 0, int(request["flags"]))
@@ -130,14 +138,20 @@ def _join_and_clone(request: Message, descriptors: list[int]) -> NoReturn:
         os._exit(0)
 
 
-def _become(link: int, new_user: bool) -> NoReturn:
-    """In the new process: keep the link alone, learn what to be, and take the steps that lead to the program."""
+def _become(link: int, new_user: bool, late: int) -> NoReturn:
+    """In the new process: keep the link alone, learn what to be, and take the steps that lead to the program.
+
+    *late* are the namespaces to be made as copies of what there is by then, not when a process was made ahead.
+    """
     step, child = "hear what to be", None
     try:
         dup3(link, CONTROL, os.O_CLOEXEC)
         link = CONTROL
         close_range(CONTROL + 1)
         message, descriptors = init.introduce(CONTROL, new_user)
+        if late:
+            step = "make namespaces"
+            unshare(late)
         child = init.Child(CONTROL, message, descriptors)
         for step, action, needed in _KINDS[message["kind"]]:  # noqa: B007  the last one is what went wrong
             if needed is None or needed(child):

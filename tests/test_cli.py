@@ -77,7 +77,7 @@ def test_help_and_version_need_nothing() -> None:
     (["frobnicate"], "unknown command 'frobnicate'"),
     (["sandbox", "--frobnicate", "x"], "sandbox: unknown option '--frobnicate'"),
     (["sandbox", "--user"], "--user needs a value"),
-    (["sandbox", "--network=bridge"], "network: expected 'none' or 'host', got 'bridge'"),
+    (["sandbox", "--network=bridge"], "network: expected one of 'none', 'host', 'no-abstract-sockets', got 'bridge'"),
     (["sandbox", "--bind", "/x"], "--bind: expected SRC:DST"),
     (["sandbox", "--bind", "/x:y"], "--bind: the destination 'y' is not absolute"),
     (["sandbox", "--timeout", "soon"], "--timeout: expected seconds, got 'soon'"),

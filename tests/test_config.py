@@ -23,6 +23,9 @@ from nscontainer.config import (
     HugepageLimit,
     IDMap,
     IfPrioMap,
+    Landlock,
+    LandlockPaths,
+    LandlockPorts,
     Mount,
     Namespace,
     Namespaces,
@@ -49,7 +52,7 @@ KEYS: dict[type[Record], tuple[str, str]] = {
         "no_pivot_root parent_death_signal pivot_dir rootfs readonlyfs rootPropagation mounts devices mount_label "
         "hostname namespaces capabilities networks routes cgroups apparmor_profile process_label rlimits oom_score_adj "
         "additional_groups uid_mappings gid_mappings mask_paths readonly_paths sysctl seccomp version"),
-        "domainname no_new_privileges umask time_offsets ephemeral"),
+        "domainname no_new_privileges umask time_offsets ephemeral landlock no_new_keyring"),
     Rlimit: ("type hard soft", ""),
     IDMap: ("container_id host_id size", ""),
     Namespace: ("type path", ""),
@@ -65,17 +68,23 @@ KEYS: dict[type[Record], tuple[str, str]] = {
     IfPrioMap: ("interface priority", ""),
     WeightDevice: ("major minor weight leafWeight", ""),
     ThrottleDevice: ("major minor rate", ""),
-    Seccomp: ("default_action architectures syscalls", ""),
-    Syscall: ("name action args", ""),
+    Seccomp: ("default_action architectures syscalls",
+              "default_errno_ret flags listener_path listener_metadata strict"),
+    Syscall: ("name action args", "names errno_ret"),
     Arg: ("index value value_two op", ""),
     Cgroup: ((
         "name parent allow_all_devices allowed_devices denied_devices memory memory_reservation memory_swap "
         "kernel_memory memory_swappiness oom_kill_disable cpu_shares cpu_quota cpu_period cpu_rt_runtime cpu_rt_period "
         "cpuset_cpus cpuset_mems blkio_weight blkio_leaf_weight blkio_weight_device blkio_throttle_read_bps_device "
         "blkio_throttle_write_bps_device blkio_throttle_read_iops_device blkio_throttle_write_iops_device freezer "
-        "hugetlb_limit scope_prefix net_prio_ifpriomap net_cls_classid"), ""),
+        "hugetlb_limit scope_prefix net_prio_ifpriomap net_cls_classid"), (
+        "pids_limit memory_min memory_low memory_high memory_check_before_update kernel_memory_tcp cpu_weight "
+        "cpu_burst cpu_idle rdma unified")),
     Capabilities: ("", "bounding effective permitted inheritable ambient"),
     TimeOffset: ("", "secs nanosecs"),
+    Landlock: ("", "handled_fs paths handled_net ports scoped strict"),
+    LandlockPaths: ("", "paths access"),
+    LandlockPorts: ("", "ports access"),
     CommandHook: ("", "command timeout"),
     Hooks: ("", ""),  # never serialised
 }
@@ -100,9 +109,11 @@ FULL = Config(
     additional_groups=("g",), uid_mappings=(IDMap(0, 1000, 1),), gid_mappings=(IDMap(0, 1000, 1),), mask_paths=("/m",),
     readonly_paths=("/o",), sysctl={"net.ipv4.ip_forward": "1"},
     seccomp=Seccomp(Action.ALLOW, ("x86_64",), (
-        Syscall("getcwd", Action.ERRNO, (Arg(0, 1, 2, Operator.MASK_EQUAL_TO),)),)),
+        Syscall("getcwd", Action.ERRNO, (Arg(0, 1, 2, Operator.MASK_EQUAL_TO),), ("pwd",), 38),),
+        1, 2, "/l", "m", True),
     version="1", domainname="d", no_new_privileges=True, umask=0o77, time_offsets={"monotonic": TimeOffset(-1, 2)},
-    ephemeral=True)
+    ephemeral=True, landlock=Landlock(("read",), (LandlockPaths(("/usr",), ("read",)),), ("all",),
+                                      (LandlockPorts((80,), ("bind_tcp",)),), ("signal",), True), no_new_keyring=True)
 
 
 @pytest.mark.parametrize("kind", KEYS)
@@ -192,7 +203,8 @@ def test_capabilities_are_a_list_or_five(value: Any) -> None:
     ({"uid_mappings": [{"host_id": -1}]}, "uid_mappings[0].host_id: -1 is not between 0 and 4294967295"),
     ({"sysctl": {"net.x": 1}}, 'sysctl["net.x"]: expected a string, got 1'),
     ({"seccomp": {"default_action": 0}},
-     "seccomp.default_action: 0 is none of 1 (KILL), 2 (ERRNO), 3 (TRAP), 4 (ALLOW), 5 (TRACE)"),
+     ("seccomp.default_action: 0 is none of 1 (KILL), 2 (ERRNO), 3 (TRAP), 4 (ALLOW), 5 (TRACE), "
+      "6 (KILL_PROCESS), 7 (LOG), 8 (NOTIFY)")),
     ({"seccomp": {"syscalls": [{"args": [{"index": 6}]}]}},
      "seccomp.syscalls[0].args[0].index: 6 is not between 0 and 5"),
     ({"no_new_privileges": 1}, "no_new_privileges: expected true or false, got 1"),

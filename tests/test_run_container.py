@@ -265,8 +265,9 @@ def test_cgroups_are_seen(factory: Factory, busybox_template: Path, flags: MS, w
 
 
 def test_the_out_of_memory_score(factory: Factory, busybox_template: Path) -> None:
-    config = standard(busybox_template, oom_score_adj=200)
-    assert output_of(factory, config, "cat", "/proc/self/oom_score_adj").strip() == "200"
+    for config in (standard(busybox_template, oom_score_adj=200),
+                   with_user_namespace(busybox_template, 100000, 100000, 65536, oom_score_adj=200)):
+        assert output_of(factory, config, "cat", "/proc/self/oom_score_adj").strip() == "200"
 
 
 def test_hooks_run_in_order_at_their_moments(factory: Factory, busybox_rootfs: Path, container_id: Any) -> None:

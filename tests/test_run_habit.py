@@ -467,7 +467,7 @@ class TestPopen:
 @pytest.mark.parametrize(("options", "error", "problem"), [
     ({"preexec_fn": print}, TypeError, "preexec_fn"),
     ({"shell": True}, TypeError, "shell"),
-    ({"network": "bridge"}, ConfigInvalid, "network: expected 'none' or 'host', got 'bridge'"),
+    ({"network": "bridge"}, ConfigInvalid, "network: expected one of 'none', 'host', .*, got 'bridge'"),
     ({"mounts": ["/tmp"]}, ConfigInvalid, r"mounts\[0\]: expected SRC:DST"),
     ({"mounts": [("/tmp", "relative")]}, ConfigInvalid, r"mounts\[0\]: the destination 'relative' is not absolute"),
     ({"mounts": [7]}, ConfigInvalid, r"mounts\[0\]"),

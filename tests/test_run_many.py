@@ -47,6 +47,7 @@ def test_two_hundred_at_once_leave_nothing(factory: Factory, busybox_template: P
         process = Process(["sleep", "1000"], env=ENVIRONMENT)
         container.start(process)
         running.append((container, process))
+    factory.zygote.rest()
     assert len(os.listdir("/proc/self/fd")) - before <= 200, "one descriptor each"
     assert all(container.status() is Status.RUNNING for container, _ in running)
     for _, process in running:
@@ -63,7 +64,7 @@ import sys, threading
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 from containers import standard, ENVIRONMENT
 from nscontainer import Factory, Process
-sys.setswitchinterval(0.0002)  # or the test would wait for the threads, five milliseconds at a time each
+sys.setswitchinterval(0.001)  # or the test would wait for the threads, five milliseconds at a time each
 stop = False
 def busy():
     junk = []
@@ -132,7 +133,7 @@ time.sleep(1000)
 
 def _owner(root: Path, rootfs: Path, death_signal: int) -> tuple[subprocess.Popen[str], int, int]:
     here = Path(__file__).resolve().parent
-    arguments = [str(argument) for argument in (here.parent, here, root, rootfs, death_signal)]
+    arguments = [str(argument) for argument in (here.parent, here, root, rootfs, int(death_signal))]
     owner = subprocess.Popen([sys.executable, "-c", _OWNER, *arguments],
                              stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert owner.stdout is not None

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from containers import output_of, standard
+from nscontainer import container
 from nscontainer.config import Capabilities
 from nscontainer.errors import ConfigInvalid, SyscallError
-from nscontainer.security.capabilities import NAMES, Sets, apply, drop_bounding, names_of, sets_of
+from nscontainer.security.capabilities import NAMES, Sets, apply, drop_bounding, lacking, names_of, sets_of
 from nscontainer.sys.capability import CAP, capget, capset, last_cap
 from nscontainer.sys.prctl import cap_ambient_raise, set_keepcaps
 
@@ -54,6 +56,22 @@ def test_an_ambient_capability_must_be_permitted_and_inheritable() -> None:
 
 def test_what_the_running_kernel_does_not_know_is_left_out() -> None:
     assert sets_of(("CAP_CHOWN", "CAP_PERFMON", "CAP_AUDIT_READ"), 37) == sets_of(("CAP_CHOWN", "CAP_AUDIT_READ"), 40)
+
+
+def test_what_is_left_out_is_told() -> None:
+    names = ("CAP_CHOWN", "CAP_PERFMON", "CAP_BPF")
+    assert lacking(names, 37) == lacking({"ambient": names, "bounding": ()}, 37) == ["CAP_BPF", "CAP_PERFMON"]
+    assert lacking(Capabilities(permitted=names), 38) == ["CAP_BPF"]
+    assert lacking(names, 40) == lacking(None, 37) == lacking((), 37) == []
+
+
+@pytest.mark.needs("root", "busybox")
+def test_a_start_warns_of_capabilities_that_the_kernel_lacks(
+        factory: Any, busybox_template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "last_cap", lambda: 37)
+    config = standard(busybox_template, capabilities=["CAP_CHOWN", "CAP_BPF"])
+    with pytest.warns(RuntimeWarning, match="this kernel does not know CAP_BPF: left out"):
+        output_of(factory, config, "true")
 
 
 @pytest.mark.parametrize("name", ["CHOWN", "cap_chown", "CAP_NO_SUCH", "", "CAP_ALL"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nscontainer import network, stats
+from nscontainer.cgroups import reader, small
 from nscontainer.cgroups.stats import CgroupStats, key_values, number
 from nscontainer.cgroups.v1 import LegacyManager
 from nscontainer.cgroups.v2 import UnifiedManager
@@ -29,7 +30,8 @@ def fill(directory: Path, files: dict[str, str]) -> str:
     return str(directory)
 
 
-MEMORY = {"memory.stat": "cache 512\nrss 1024\n", "memory.usage_in_bytes": "2048\n",
+MEMORY = {"memory.stat": "cache 512\nhierarchical_memory_limit 8192\nhierarchical_memsw_limit 9000\n",
+          "memory.usage_in_bytes": "2048\n",
           "memory.max_usage_in_bytes": "4096\n", "memory.failcnt": "3\n"}
 CPUACCT = {"cpuacct.stat": "user 50\nsystem 20\n", "cpuacct.usage": "123456789\n", "cpuacct.usage_percpu": "100 200 \n"}
 
@@ -74,8 +76,9 @@ def test_memory_with_and_without_swap_accounting(legacy: Any) -> None:
     swap = {name.replace("memory.", "memory.memsw."): "7\n" for name in MEMORY if name != "memory.stat"}
     for extra, expected in ((swap, (7, 7, 7)), ({}, (0, 0, 0))):
         memory = legacy(memory={**MEMORY, **extra}).get_stats().memory_stats
-        assert (memory.cache, memory.stats) == (512, {"cache": 512, "rss": 1024})
+        assert (memory.cache, len(memory.stats)) == (512, 3)
         assert (memory.usage.usage, memory.usage.max_usage, memory.usage.failcnt) == (2048, 4096, 3)
+        assert (memory.usage.limit, memory.swap_usage.limit) == (8192, 9000)
         assert (memory.swap_usage.usage, memory.swap_usage.max_usage, memory.swap_usage.failcnt) == expected
         for name in extra:
             os.unlink(f"{legacy(memory={}).get_paths()['memory']}/{name}")
@@ -103,6 +106,7 @@ def unified(tmp_path: Path) -> Any:
 
 def test_version_2_counts_by_the_same_names(unified: Any) -> None:
     found = unified(
+        cgroup__controllers="cpu memory\n",
         cpu__stat="usage_usec 30\nuser_usec 10\nsystem_usec 20\nnr_periods 4\nnr_throttled 2\nthrottled_usec 9\n",
         memory__stat="anon 5\nfile 6\nkernel 7\n", memory__current="100\n", memory__peak="200\n",
         memory__swap__current="50\n", memory__events="low 0\nhigh 0\nmax 8\noom 1\n").get_stats()
@@ -116,6 +120,142 @@ def test_version_2_counts_by_the_same_names(unified: Any) -> None:
 def test_version_2_without_controllers_counts_nothing(unified: Any) -> None:
     assert unified().get_stats() == CgroupStats()
     assert UnifiedManager(Cgroup(name="x")).get_stats() == CgroupStats()
+
+
+# --- all of it, and again
+
+V2_FILES = {
+    "cgroup.controllers": "cpu io memory hugetlb pids rdma misc\n",
+    "cpu.stat": "usage_usec 30\nnr_bursts 3\nburst_usec 4\n",
+    "memory.stat": "anon 5\nfile 6\n", "memory.current": "100\n", "memory.max": "max\n", "memory.swap.current": "50\n",
+    "memory.swap.max": "70\n", "memory.swap.peak": "60\n", "memory.events": "max 8\noom_kill 2\n",
+    "io.stat": "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6 cost.usage=7\n8:16 rbytes=9\n",
+    "pids.current": "3\n", "pids.max": "max\n",
+    "rdma.current": "mlx hca_handle=2 hca_object=max\n", "misc.current": "a 5\nb 0\n",
+    "memory.pressure": "some avg10=1.50 avg60=0.25 avg300=0.00 total=77\nfull avg10=0.10 avg60=0.00 total=7\n",
+}
+
+
+def test_version_2_counts_everything(tmp_path: Path) -> None:
+    found = UnifiedManager(Cgroup(name="x"), {"": fill(tmp_path / "g", V2_FILES)}).get_stats()
+    throttling, memory = found.cpu_stats.throttling_data, found.memory_stats
+    assert (throttling.bursts, throttling.burst_time) == (3, 4000)
+    assert (memory.oom_kills, memory.events["max"], memory.usage.limit) == (2, 8, (1 << 64) - 1)
+    assert (memory.swap_only.usage, memory.swap_only.max_usage, memory.swap_only.limit) == (50, 60, 70)
+    assert (found.pids_stats.current, found.pids_stats.limit) == (3, 0)
+    assert (found.rdma_stats["mlx"].hca_handles, found.misc_stats) == (2, {"a": 5, "b": 0})
+    assert [(entry.minor, entry.op, entry.value) for entry in found.blkio_stats.io_service_bytes_recursive] == [
+        (0, "Read", 1), (0, "Write", 2), (0, "Discard", 5), (16, "Read", 9)]
+    assert [(entry.op, entry.value) for entry in found.blkio_stats.io_serviced_recursive] == [
+        ("Read", 3), ("Write", 4), ("Discard", 6)]
+    assert [(entry.op, entry.value) for entry in found.blkio_stats.io_cost] == [("cost.usage", 7)]
+    waited = found.pressure.memory
+    assert (waited.some.avg10, waited.some.avg60, waited.some.total, waited.full.total) == (1.5, 0.25, 77, 7)
+    assert found.pressure.cpu.some.total == 0
+
+
+def test_the_second_look_sees_what_has_changed_and_only_that_moment(tmp_path: Path) -> None:
+    manager = UnifiedManager(Cgroup(name="x"), {"": fill(tmp_path / "g", V2_FILES)})
+    first = manager.get_stats()
+    same = manager.get_stats()
+    assert same == first and dumps(manager.get_stats().to_json()) == dumps(first.to_json())
+    assert "some=Stall(total=77" in repr(manager.get_stats())
+    second = manager.get_stats()
+    (tmp_path / "g" / "memory.current").write_text("200\n")
+    third = manager.get_stats()
+    assert (second.memory_stats.usage.usage, third.memory_stats.usage.usage) == (100, 200)
+    assert second != third and third.copy() == third
+    assert third.cpu_stats.cpu_usage.total_usage == 30_000
+
+
+def test_a_controller_that_is_given_later_is_counted(tmp_path: Path) -> None:
+    directory = tmp_path / "g"
+    manager = UnifiedManager(Cgroup(name="x"), {"": fill(directory, {"cgroup.controllers": "\n"})})
+    assert manager.get_stats().pids_stats.current == 0
+    assert manager.get_stats() == CgroupStats()
+    fill(directory, {"cgroup.controllers": "pids\n", "pids.current": "7\n"})
+    assert manager.get_stats().pids_stats.current == 7
+    assert manager.get_stats().pids_stats.current == 7
+
+
+def test_files_stay_open_until_the_cgroup_goes_and_no_more_than_half_of_what_there_may_be(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened() -> int:
+        return sum(os.readlink(f"/proc/self/fd/{fd}").startswith(str(tmp_path))
+                   for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}"))
+
+    manager = UnifiedManager(Cgroup(name="x"), {"": fill(tmp_path / "g", V2_FILES)})
+    expected = manager.get_stats()
+    assert opened() == len(V2_FILES)
+    manager._close_readers()
+    assert opened() == 0
+    most = 2 * (reader._held[0] + 3)
+    monkeypatch.setattr(reader, "prlimit", lambda *_: (most, 99))
+    assert manager.get_stats() == expected == manager.get_stats()
+    assert opened() == 3
+    manager._close_readers()
+    assert opened() == 0
+
+
+def test_blkio_counts_by_whichever_scheduler_there_is(legacy: Any) -> None:
+    serviced = "8:0 Read 10\n8:0 Write 20\n8:0 Sync 5\n8:0 Total 30\nTotal 30\n"
+    files = {"blkio.io_serviced_recursive": serviced, "blkio.io_service_bytes_recursive": "8:0 Read 100\nTotal 100\n",
+             "blkio.time_recursive": "8:0 7\n", "blkio.sectors_recursive": "8:16 1024\n",
+             "blkio.throttle.io_serviced": "8:0 Read 99\n"}
+    found = legacy(blkio=files).get_stats().blkio_stats
+    assert [(one.op, one.value) for one in found.io_serviced_recursive] == [
+        ("Read", 10), ("Write", 20), ("Sync", 5), ("Total", 30)]
+    assert [(one.major, one.minor, one.op, one.value) for one in found.io_time_recursive] == [(8, 0, "", 7)]
+    assert [(one.minor, one.value) for one in found.sectors_recursive] == [(16, 1024)]
+    assert found.io_merged_recursive == ()
+
+
+@pytest.mark.parametrize("prefix", ["blkio.throttle.", "blkio.bfq."])
+def test_blkio_without_cfq_counts_too(legacy: Any, prefix: str) -> None:
+    end = "_recursive" if "bfq" in prefix else ""
+    found = legacy(blkio={
+        "blkio.io_serviced_recursive": "", f"{prefix}io_service_bytes{end}": "8:0 Read 1\n252:0 Write 2\nTotal 3\n",
+        f"{prefix}io_serviced{end}": "8:0 Read 4\n"}).get_stats().blkio_stats
+    assert [one.value for one in found.io_service_bytes_recursive] == [1, 2]
+    assert [one.value for one in found.io_serviced_recursive] == [4]
+
+
+@pytest.mark.parametrize("line", ["8:0 Read 100 100", "8:0 Read Write", "8:0", "eight Read 1"])
+def test_a_damaged_line_of_blkio_is_an_error(legacy: Any, line: str) -> None:
+    with pytest.raises(ContainerError, match="of a control file should|a control file should hold"):
+        legacy(blkio={"blkio.io_serviced_recursive": line}).get_stats()
+
+
+def test_huge_pages_are_counted_by_size(legacy: Any, unified: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small, "_sizes", [["2MB"]])
+    files = {"hugetlb.2MB.usage_in_bytes": "128\n", "hugetlb.2MB.max_usage_in_bytes": "256\n",
+             "hugetlb.2MB.failcnt": "100\n"}
+    one = legacy(hugetlb=files).get_stats().hugetlb_stats["2MB"]
+    assert (one.usage, one.max_usage, one.failcnt) == (128, 256, 100)
+    one = unified(cgroup__controllers="hugetlb", hugetlb__2MB__current="128\n",
+                  hugetlb__2MB__events="max 3\n").get_stats().hugetlb_stats["2MB"]
+    assert (one.usage, one.failcnt) == (128, 3)
+
+
+@pytest.mark.parametrize("name", ["usage_in_bytes", "max_usage_in_bytes", "failcnt"])
+def test_huge_pages_must_be_whole(legacy: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(small, "_sizes", [["2MB"]])
+    with pytest.raises(SyscallError, match=f"hugetlb.2MB.{name}"):
+        legacy(hugetlb={f"hugetlb.2MB.{other}": "1\n" for other in ("usage_in_bytes", "max_usage_in_bytes", "failcnt")
+                        if other != name}).get_stats()
+
+
+def test_what_a_program_has_used_is_summed_up(unified: Any) -> None:
+    found = stats.resources(Stats(cgroup_stats=unified(
+        cgroup__controllers="cpu io memory", cpu__stat="usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n",
+        memory__stat="file 1\n", memory__peak="200\n", memory__events="oom_kill 1\n",
+        io__stat="8:0 rbytes=1 wbytes=2\n8:16 rbytes=10 wbytes=20\n").get_stats()))
+    assert found is not None
+    assert (found.cpu_time, found.user_time, found.system_time) == (1.5, 1.0, 0.5)
+    assert (found.peak_memory, found.read_bytes, found.written_bytes) == (200, 11, 22)
+    assert found.oom_killed
+    assert "oom_kills=1" in repr(found)
+    assert stats.resources(Stats()) is None
 
 
 # --- numbers
@@ -139,7 +279,7 @@ def test_lines_are_pairs() -> None:
 
 def test_the_json_has_libcontainers_keys() -> None:
     found = Stats(interfaces=(NetworkInterface(name="veth0", rx_bytes=1, tx_dropped=2),), cgroup_stats=CgroupStats())
-    assert found.to_json() == {
+    assert_holds(found.to_json(), {
         "Interfaces": [{"Name": "veth0", "RxBytes": 1, "RxPackets": 0, "RxErrors": 0, "RxDropped": 0,
                         "TxBytes": 0, "TxPackets": 0, "TxErrors": 0, "TxDropped": 2}],
         "CgroupStats": {
@@ -152,7 +292,16 @@ def test_the_json_has_libcontainers_keys() -> None:
             "blkio_stats": {f"{name}_recursive": [] for name in (
                 "io_service_bytes", "io_serviced", "io_queue", "io_service_time", "io_wait_time", "io_merged",
                 "io_time", "sectors")},
-            "hugetlb_stats": {}}}
+            "hugetlb_stats": {}}})
+
+
+def assert_holds(found: Any, expected: Any) -> None:
+    """Check that an object has what is expected, at least."""
+    if isinstance(expected, dict):
+        for key, value in expected.items():
+            assert_holds(found[key], value)
+    else:
+        assert found == expected
 
 
 def test_the_records_survive_json(legacy: Any) -> None:

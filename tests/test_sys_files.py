@@ -16,7 +16,8 @@ import pytest
 from nscontainer.errors import SyscallError
 from nscontainer.sys.files import (
     AT, AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, MAGIC, RENAME, ST, chdir, chroot, close, dup3,
-    fchdir, fchmod, fchmodat, fchmodat2, fchownat, fcntl_dupfd, fcntl_getfd, fcntl_getfl, fcntl_setfd, fcntl_setfl,
+    exists, fchdir, fchmod, fchmodat, fchmodat2, fchownat, fcntl_dupfd, fcntl_getfd, fcntl_getfl, fcntl_setfd,
+    fcntl_setfl,
     fstat, fstatfs, getcwd, linkat, mkdirat, mknodat, openat, read, read_all, readlinkat, renameat2, symlinkat,
     umask, unlinkat, write, write_all,
 )
@@ -293,3 +294,10 @@ def test_a_new_root_hides_the_old_one(in_child: InChild, tmp_path: Path) -> None
         return os.listdir("/")
 
     assert in_child(change) == ["only"]
+
+
+def test_something_is_there_or_not(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    assert exists(str(tmp_path))
+    assert not exists(str(tmp_path / "link"))
+    assert not exists(str(tmp_path / "none"))

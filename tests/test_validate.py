@@ -9,6 +9,8 @@ import pytest
 
 from nscontainer import validate
 from nscontainer.config import (
+    Action,
+    Arg,
     Capabilities,
     Cgroup,
     Command,
@@ -16,16 +18,21 @@ from nscontainer.config import (
     Device,
     FreezerState,
     IDMap,
+    Landlock,
+    LandlockPaths,
+    LandlockPorts,
     Mount,
     Namespace,
     Namespaces,
     NamespaceType,
     Network,
+    Operator,
     Rlimit,
     Route,
     Seccomp,
-    ThrottleDevice,
+    Syscall,
     TimeOffset,
+    WeightDevice,
 )
 from nscontainer.devices import DEFAULT_SIMPLE_DEVICES, WILDCARD
 from nscontainer.errors import ConfigInvalid
@@ -61,7 +68,11 @@ def config(tmp_path: Path) -> Config:
         mask_paths=("/proc/kcore", "/sys/.x"), readonly_paths=("/proc/sys",), no_new_privileges=True,
         sysctl={"net.ipv4.conf.eth0/100.forwarding": "1", "kernel/shmmni": "1", "fs.mqueue.msg_max": "9",
                 "kernel.domainname": "x", "user.max_user_namespaces": "1"},
-        time_offsets={"monotonic": TimeOffset(5), "boottime": TimeOffset(-1, 1)})
+        time_offsets={"monotonic": TimeOffset(5), "boottime": TimeOffset(-1, 1)},
+        apparmor_profile=":ns:web//&base", process_label="system_u:system_r:container_t:s0:c1,c2",
+        mount_label="u:r:t", landlock=Landlock(
+            ("read", "execute"), (LandlockPaths(("/usr",), ("execute", "read_file")),), ("bind_tcp",),
+            (LandlockPorts((0, 65535), ("all",)),), ("signal",)))
 
 
 def refusal(config: Any) -> ConfigInvalid:
@@ -204,8 +215,8 @@ def test_a_device_is_not_opened_to_see_whether_it_is_a_namespace(
 
 
 def test_a_kind_of_namespace_that_the_kernel_lacks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exists = os.path.exists
-    monkeypatch.setattr(os.path, "exists", lambda path: not str(path).startswith("/proc/self/ns/") and exists(path))
+    monkeypatch.setattr(validate, "_kinds_known", set())
+    monkeypatch.setattr(validate, "exists", lambda path: not path.startswith("/proc/self/ns/"))
     error = refusal(Config(rootfs=str(tmp_path), namespaces=Namespaces([Namespace(NamespaceType.NEWTIME)])))
     assert str(error).startswith("namespaces[0].type: this kernel has no namespaces of type NEWTIME; ")
 
@@ -275,7 +286,7 @@ BIND = int(MS.BIND)
      "only a bind mount can be id-mapped"),
     ({"mounts": [Mount("x", "/a", "tmpfs", postmount_cmds=(Command(),))]}, "mounts[0].postmount_cmds[0].path",
      "is empty"),
-    ({"mounts": [PROC, Mount("x", "/a", "tmpfs", relabel="z")]}, "mounts[1].relabel", "relabel is not supported yet"),
+    ({"mounts": [PROC, Mount("x", "/a", "tmpfs", relabel="x")]}, "mounts[1].relabel", "'x' is neither z nor Z"),
     ({"root_propagation": MS.NOSUID}, "rootPropagation", "MS_NOSUID is no propagation"),
     # paths
     ({"mask_paths": ["/a", "b"]}, "mask_paths[1]", "expected an absolute path, got 'b'"),
@@ -326,6 +337,36 @@ BIND = int(MS.BIND)
     ({"capabilities": Capabilities(effective=("CAP_KILL",))}, "capabilities.effective[0]", "CAP_KILL is not permitted"),
     ({"capabilities": Capabilities(permitted=("CAP_KILL",), ambient=("CAP_KILL",))}, "capabilities.ambient[0]",
      "CAP_KILL is not inheritable"),
+    # the filter of system calls
+    ({"seccomp": Seccomp()}, "seccomp.default_action", "is missing"),
+    ({"seccomp": Seccomp(Action.NOTIFY)}, "seccomp.default_action", "cannot be NOTIFY"),
+    ({"seccomp": Seccomp(Action.ALLOW, default_errno_ret=1)}, "seccomp.default_errno_ret",
+     "goes with ERRNO and TRACE, not with ALLOW"),
+    ({"seccomp": Seccomp(Action.ALLOW, ("amd64", "vax"))}, "seccomp.architectures[1]", "'vax' is no machine we know"),
+    *[({"seccomp": Seccomp(Action.ALLOW, (), (Syscall("read", Action.LOG), call))}, f"seccomp.syscalls[1].{field}",
+       problem) for call, field, problem in (
+        (Syscall("", Action.ERRNO), "name", "is missing"),
+        (Syscall("", Action.ERRNO, (), ("a", "")), "names[1]", "is empty"),
+        (Syscall("write"), "action", "is missing"),
+        (Syscall("write", Action.TRAP, errno_ret=0), "errno_ret", "goes with ERRNO and TRACE, not with TRAP"),
+        (Syscall("write", Action.ERRNO, errno_ret=4096), "errno_ret", "4096 is above 4095"),
+        (Syscall("write", Action.ERRNO, (Arg(0, op=Operator.EQUAL_TO),) * 7), "args", "7 conditions"),
+        (Syscall("write", Action.ERRNO, (Arg(0, op=Operator.EQUAL_TO), Arg(1))), "args[1].op", "is missing"),
+        (Syscall("write", Action.ERRNO, (Arg(3, op=Operator.EQUAL_TO),) * 2), "args[1].index",
+         "args[0] has index 3 already"),
+        (Syscall("", Action.KILL, (), ("write", "execve")), "action", "denies execve: the program could not be"),
+        (Syscall("", Action.NOTIFY, (), ("write", "execve")), "action", "denies execve"),
+        (Syscall("", Action.NOTIFY, (), ("write", "sendmsg")), "action", "denies sendmsg: the child could not hand"),
+    )],
+    ({"seccomp": Seccomp(Action.ERRNO, (), (Syscall("read", Action.ALLOW),))}, "seccomp.default_action",
+     "denies execve: the program could not be started"),
+    ({"seccomp": Seccomp(Action.ALLOW, listener_path="/x")}, "seccomp.listener_path", "and there is none"),
+    ({"seccomp": Seccomp(Action.ALLOW, (), (Syscall("read", Action.NOTIFY),), listener_path="x")},
+     "seccomp.listener_path", "expected an absolute path, got 'x'"),
+    ({"seccomp": Seccomp(Action.ALLOW, (), (Syscall("read", Action.NOTIFY),), listener_metadata="x")},
+     "seccomp.listener_metadata", "needs listener_path"),
+    ({"seccomp": Seccomp(Action.ALLOW, flags=0x8)}, "seccomp.flags", "0x8 cannot be asked for"),
+    ({"seccomp": Seccomp(Action.ALLOW, flags=0x20)}, "seccomp.flags", "WAIT_KILLABLE_RECV is for an action NOTIFY"),
     ({"additional_groups": ["audio", ""]}, "additional_groups[1]", "'' is not a group"),
     ({"additional_groups": ["a:b"]}, "additional_groups[0]", "'a:b' is not a group"),
     ({"additional_groups": ["-1"]}, "additional_groups[0]", "-1 is not between 0 and 4294967294"),
@@ -333,12 +374,49 @@ BIND = int(MS.BIND)
     ({"additional_groups": ["9" * 5000]}, "additional_groups[0]", "99... is not between"),
     ({"additional_groups": ["٣"]}, "additional_groups[0]", "٣ is not between"),
     ({"time_offsets": {"realtime": TimeOffset()}}, "time_offsets.realtime", "is none of monotonic, boottime"),
+    ({"mounts": [PROC, Mount("x", "/a", "tmpfs", relabel="zZ")]}, "mounts[1].relabel", "shared and private at once"),
+    ({"apparmor_profile": "a\nb"}, "apparmor_profile", "is not the name of a profile"),
+    ({"apparmor_profile": " web"}, "apparmor_profile", "' web' is not the name of a profile"),
+    ({"apparmor_profile": "w" * 5000}, "apparmor_profile", "ww...' is not the name of a profile"),
+    ({"process_label": "container_t"}, "process_label", "'container_t' is not an SELinux context"),
+    ({"process_label": "u:r:t:s0 x"}, "process_label", "'u:r:t:s0 x' is not an SELinux context"),
+    ({"mount_label": "u::t:s0"}, "mount_label", "'u::t:s0' is not an SELinux context"),
+    ({"landlock": Landlock()}, "landlock", "restricts nothing"),
+    ({"landlock": Landlock(handled_fs=("execute", "fly"))}, "landlock.handled_fs[1]", "'fly' is none of Landlock's"),
+    ({"landlock": Landlock(scoped=("all", "signals"))}, "landlock.scoped[1]", "'signals' is none"),
+    ({"landlock": Landlock(scoped=("all",)), "no_new_privileges": False}, "landlock", "needs no_new_privileges"),
+    ({"no_new_privileges": True, "landlock": Landlock(("all",), (LandlockPaths(("usr",), ("read",)),))},
+     "landlock.paths[0].paths[0]", "expected an absolute path, got 'usr'"),
+    ({"no_new_privileges": True, "landlock": Landlock(("all",), (LandlockPaths(("/usr",), ()),))},
+     "landlock.paths[0].access", "is empty"),
+    ({"no_new_privileges": True, "landlock": Landlock(("all",), (LandlockPaths(("/usr",), ("bind_tcp",)),))},
+     "landlock.paths[0].access[0]", "'bind_tcp' is none"),
+    ({"no_new_privileges": True, "landlock": Landlock(("all",), (), (), (LandlockPorts((80,), ("bind_tcp",)),))},
+     "landlock.ports[0]", "allows what is not restricted: handled_net is empty"),
     # what is not built yet
     ({"networks": [Network(type="loopback"), Network(type="veth")]}, "networks[1].type", "'veth' is not supported yet"),
     ({"networks": [Network(type="")]}, "networks[0].type", "'' is none of loopback, veth"),
     ({"cgroups": Cgroup(name="a/b")}, "cgroups.name", "'a/b' is not the name of a directory"),
     ({"cgroups": Cgroup(name="..")}, "cgroups.name", "'..' is not the name of a directory"),
     ({"cgroups": Cgroup(parent="a/../b")}, "cgroups.parent", "goes up with '..'"),
+    # limits
+    ({"cgroups": Cgroup(memory=9, memory_swap=8)}, "cgroups.memory_swap", "8 is below memory, 9"),
+    ({"cgroups": Cgroup(memory_swap=8)}, "cgroups.memory_swap", "needs a limit of memory"),
+    ({"cgroups": Cgroup(memory=9, memory_reservation=10)}, "cgroups.memory", "9 is below memory_reservation, 10"),
+    ({"cgroups": Cgroup(memory_low=1, memory_reservation=1)}, "cgroups.memory_low", "another name for memory_res"),
+    ({"cgroups": Cgroup(cpu_weight=1, cpu_shares=2)}, "cgroups.cpu_weight", "is another name for cpu_shares"),
+    ({"cgroups": Cgroup(cpu_period=999)}, "cgroups.cpu_period", "999 is not between 1000 and 1000000"),
+    ({"cgroups": Cgroup(cpu_quota=999)}, "cgroups.cpu_quota", "999 µs is less than the kernel takes"),
+    ({"cgroups": Cgroup(blkio_weight=9)}, "cgroups.blkio_weight", "9 is not between 10 and 1000"),
+    ({"cgroups": Cgroup(blkio_weight_device=(WeightDevice(8, 0, 0, 1001),))},
+     "cgroups.blkio_weight_device[0].leafWeight", "1001 is not between"),
+    ({"cgroups": Cgroup(allowed_devices=(Device(112, "", 1, 1, "r"),))}, "cgroups.allowed_devices[0].type", "112 is"),
+    ({"cgroups": Cgroup(denied_devices=(Device(99, "", 1, 1, ""),))}, "cgroups.denied_devices[0].permissions", "''"),
+    ({"cgroups": Cgroup(denied_devices=(Device(99, "", 1, 1, "x"),))}, "cgroups.denied_devices[0].permissions", "'x'"),
+    ({"cgroups": Cgroup(denied_devices=(Device(99, "", 1, 1, "r"),))}, "cgroups.denied_devices", "means nothing where"),
+    ({"cgroups": Cgroup(unified={"../memory.max": "1"})}, 'cgroups.unified["../memory.max"]', "is not the name"),
+    ({"cgroups": Cgroup(unified={"memory": "1"})}, "cgroups.unified.memory", "is not the name"),
+    ({"cgroups": Cgroup(unified={"memory.max": " "})}, 'cgroups.unified["memory.max"]', "is empty"),
 ])
 def test_a_rule_that_does_not_hold_is_one_complaint(
         config: Config, change: dict[str, Any], path: str, problem: str) -> None:
@@ -354,13 +432,7 @@ def test_a_rule_that_does_not_hold_is_one_complaint(
 
 
 UNBUILT: dict[str, Any] = {
-    "mount_label": "system_u:object_r:x:s0", "routes": [Route()], "apparmor_profile": "x", "process_label": "x",
-    "seccomp": Seccomp(), "cgroups.allowed_devices": DEFAULT_SIMPLE_DEVICES,
-    "cgroups.denied_devices": DEFAULT_SIMPLE_DEVICES, "cgroups.oom_kill_disable": True, "cgroups.cpuset_cpus": "0",
-    "cgroups.cpuset_mems": "0", "cgroups.blkio_weight_device": [{}], "cgroups.hugetlb_limit": [{}],
-    "cgroups.scope_prefix": "x", "cgroups.net_prio_ifpriomap": [{}], "cgroups.net_cls_classid": "0x1",
-    **{f"cgroups.blkio_throttle_{what}_device": [ThrottleDevice()]
-       for what in ("read_bps", "write_bps", "read_iops", "write_iops")},
+    "routes": [Route()], "cgroups.scope_prefix": "x",
 }
 
 

@@ -6,7 +6,7 @@ Read    cgroups(7)
 from __future__ import annotations
 
 import os
-from errno import EACCES, EBUSY, EEXIST, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS
+from errno import EACCES, EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS, ESRCH
 from time import monotonic, sleep
 
 from ..errors import ContainerError, SyscallError
@@ -14,9 +14,10 @@ from ..sys.files import AT_FDCWD, AT_REMOVEDIR, close, mkdirat, openat, read_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["FORBIDDEN", "GONE", "get_pids", "make_directory", "read", "read_or_none", "remove_all", "until", "write"]
+__all__ = ["FORBIDDEN", "GONE", "get_pids", "make_directory", "read", "read_if_readable", "read_or_none", "remove_all",
+           "until", "write", "write_lines"]
 
 LARGEST = 64 << 20            # bytes; a list of four million processes has 30 MB
 GONE = (ENOENT, ENODEV)       # the cgroup was removed: before the open, or while the file was open
@@ -45,15 +46,33 @@ def read_or_none(path: str) -> str | None:
         raise
 
 
+def read_if_readable(path: str) -> str | None:
+    """Return what a control file says, None when it is not there or only takes."""
+    try:
+        return read(path)
+    except SyscallError as error:
+        if error.errno in (*GONE, *FORBIDDEN, EINVAL, EOPNOTSUPP):
+            return None
+        raise
+
+
 def write(path: str, content: str) -> None:
     """Tell a control file something, in one write(2)."""
-    fd = openat(AT_FDCWD, path, os.O_WRONLY)
+    write_lines(path, (content,))
+
+
+def write_lines(path: str, lines: Sequence[str]) -> None:
+    """Tell a control file several things, each in one write(2)."""
+    fd, line = -1, lines[0]
     try:
-        write_all(fd, content.encode())
-    except SyscallError as error:
-        raise SyscallError("write", error.errno or 0, path, text=content) from None
+        fd = openat(AT_FDCWD, path, os.O_WRONLY)
+        for line in lines:
+            write_all(fd, line.encode())
+    except SyscallError as error:  # whichever call it was: it is the text that did not get there
+        raise SyscallError("write", error.errno or 0, path, text=line) from None
     finally:
-        close(fd)
+        if fd >= 0:
+            close(fd)
 
 
 def make_directory(path: str) -> bool:
@@ -91,9 +110,25 @@ def get_pids(directory: str) -> list[int]:
         try:
             found.update(map(int, read(f"{path}/cgroup.procs").split()))
         except SyscallError as error:
-            if error.errno not in (*GONE, EOPNOTSUPP):  # a threaded cgroup: the one above lists its processes
+            if error.errno == EOPNOTSUPP:  # a threaded cgroup: its processes are listed further up, among others
+                found.update(_processes_of(path))
+            elif error.errno not in GONE:
                 raise
     return sorted(found - {0})
+
+
+def _processes_of(directory: str) -> list[int]:
+    """Return the processes whose threads a threaded cgroup has."""
+    found = []
+    for thread in (read_or_none(f"{directory}/cgroup.threads") or "").split():
+        try:
+            status = read_or_none(f"/proc/{thread}/status") or ""
+        except SyscallError as error:
+            if error.errno != ESRCH:  # it has ended while we looked
+                raise
+            continue
+        found += [int(line[5:]) for line in status.split("\n") if line.startswith("Tgid:")]
+    return found
 
 
 def remove_all(directories: Iterable[str]) -> None:

@@ -6,24 +6,32 @@ Read    cgroups(7), clone(2) on CLONE_INTO_CGROUP
 from __future__ import annotations
 
 import os
-from errno import EBUSY, ENOSPC, EOPNOTSUPP, ESRCH
+from _thread import allocate_lock
+from errno import EBUSY, ENOENT, ENOSPC, EOPNOTSUPP, ESRCH
 
 from ..errors import ContainerError, SyscallError
-from ..sys.files import AT_FDCWD, openat
+from ..sys.files import AT_FDCWD, close, openat
 from ..sys.process import kill
-from . import files, freezer
-from .paths import UNIFIED, find_hierarchies, relative_path
+from . import delegation, files, freezer
+from .paths import UNIFIED, NotFoundError, find_hierarchies, relative_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..config import Config
     from ..resources import Cgroup, FreezerState
+    from .counters import Later
+    from .notify import Events
     from .paths import Hierarchy
+    from .reader import Reader
+    from .settings import Setting
     from .stats import CgroupStats
 
 __all__ = ["Manager", "manager_for"]
 
 SIGKILL = 9
+# Fields of a Cgroup that no controller's file obeys.
+_NO_LIMITS = frozenset(("name", "parent", "allow_all_devices", "allowed_devices", "denied_devices", "freezer",
+                        "scope_prefix", "memory_check_before_update"))
 PATIENCE = 10.0  # seconds for killed processes to end: one that has gigabytes to give back takes a while
 
 
@@ -52,6 +60,8 @@ class Manager:
         self._relative = "" if paths else relative_path(cgroup)
         self._paths = dict(paths) if paths else {}
         self._known = hierarchies
+        self._readers: dict[str, Reader] = {}
+        self._reading = allocate_lock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._paths or relative_path(self.cgroup)!r})"
@@ -72,8 +82,8 @@ class Manager:
         paths: dict[str, str] = {}
         try:
             for hierarchy in self._hierarchies():
-                directory = hierarchy.directory(relative)
                 try:
+                    directory = self._directory(hierarchy, relative)
                     if self._make_one(hierarchy, directory):
                         made.append(directory)
                 except SyscallError as error:
@@ -90,14 +100,22 @@ class Manager:
             if self.frozen():
                 raise ContainerError(f"the cgroup {self._best()} is frozen: whoever enters it stops",
                                      hint="a cgroup above it is: thaw that")
+            self._obey(self.cgroup)
         except BaseException:
             self._paths = {}
             files.remove_all(made)
             raise
 
+    def _directory(self, hierarchy: Hierarchy, relative: str) -> str:
+        """Return where in one tree the cgroup belongs."""
+        return hierarchy.directory(relative)
+
     def _make_one(self, hierarchy: Hierarchy, directory: str) -> bool:
         """Make the directory in one tree; False when it was there. It must not be in use."""
         if files.make_directory(directory):
+            if hierarchy.controllers[0] == UNIFIED:
+                delegation.enable(hierarchy.mount_point, directory)
+                delegation.become_threaded(directory, self._needed(self.cgroup))
             return True
         if pids := files.get_pids(directory):
             some = ", ".join(map(str, pids[:10]))
@@ -183,7 +201,7 @@ class Manager:
         try:
             files.write(f"{self._paths[UNIFIED]}/cgroup.kill", "1")
         except SyscallError as error:
-            if error.errno not in files.GONE:
+            if error.errno not in (*files.GONE, EOPNOTSUPP):  # a threaded cgroup has the file, but not the power
                 raise
             return False
         return True
@@ -228,18 +246,168 @@ class Manager:
             return freezer.frozen_v1(self._paths["freezer"])
         return UNIFIED in self._paths and freezer.frozen_v2(self._paths[UNIFIED])
 
+    # --- limits
+
     def set(self, config: Config) -> None:
-        """Have the cgroup obey a new configuration."""
-        if config.cgroups is not None:
-            self.freeze(config.cgroups.freezer)
-            self.cgroup = config.cgroups
+        """Have the cgroup obey a new configuration; when the kernel refuses a part of it, all stays as it was.
+
+        What the new configuration leaves out stays in force: -1 lifts a limit.
+        """
+        new = config.cgroups
+        if new is None:
+            return
+        if not self._paths:
+            self._relative, self.cgroup = relative_path(new), new
+            return
+        was = self.frozen() if new.freezer else None
+        self.freeze(new.freezer)
+        try:
+            self._obey(new, self.cgroup)
+        except BaseException:
+            if was is not None:
+                self.freeze(was)
+            raise
+        self.cgroup = new
+
+    def _obey(self, new: Cgroup, old: Cgroup | None = None) -> None:
+        """Write the limits of *new*; with *old*, the processes are there already, and a failure is undone."""
+        devices = self._obey_devices(new, old)
+        try:
+            self._obey_limits(new, old)
+        except BaseException:
+            if devices and old is not None:
+                self._obey_devices(old, new)
+            raise
+
+    def _obey_devices(self, new: Cgroup, old: Cgroup | None) -> bool:
+        """Let the processes have the devices of *new*, and say whether anything had to be done for that."""
+        if new.allow_all_devices and not new.denied_devices and (old is None or old.allow_all_devices):
+            return False  # what a cgroup begins with
+        from .devices import restricted, rules_of, set_v1
+
+        rules = rules_of(new)
+        before = None if old is None else rules_of(old)
+        if rules == before:
+            return False
+        usual = not restricted(new)
+        try:
+            if "devices" in self._paths:
+                set_v1(self._paths["devices"], rules, before, tolerant=usual)
+            elif UNIFIED in self._paths:
+                from .devices_bpf import set_v2
+
+                set_v2(self._paths[UNIFIED], rules)
+            elif not usual:
+                raise NotFoundError("devices", hint="cgroups.allowed_devices needs that controller, or version 2")
+        except SyscallError as error:
+            # Who has no right to restrict devices has none to make their nodes either, and no more than an ordinary
+            # user's to those that are there. So the usual list can be missed, but not one that was asked for.
+            if usual and error.errno in files.FORBIDDEN:
+                return False
+            raise
+        return True
+
+    def _obey_limits(self, new: Cgroup, old: Cgroup | None) -> None:
+        if not new.__dict__.keys() <= _NO_LIMITS:  # else nothing of it is even loaded
+            from .controllers import settings
+            from .settings import write_settings
+
+            legacy = self._paths.keys() - {UNIFIED}
+            unified = delegation.controllers(self._paths[UNIFIED]) if legacy and UNIFIED in self._paths else (
+                () if legacy else None)
+            if old is not None and new.memory_check_before_update and new.memory > 0:
+                self._check_memory(new)
+            write_settings(self._directory_of, [*settings(new, legacy, unified)], undo=old is not None,
+                           explain=self._explain)
+
+    def _check_memory(self, new: Cgroup) -> None:
+        """Refuse a limit that would have version 2 kill somebody at once."""
+        name = "memory.usage_in_bytes" if "memory" in self._paths else "memory.current"
+        used = int(files.read_or_none(f"{self._directory_of('memory')}/{name}") or 0)
+        if used > new.memory:
+            raise ContainerError(f"cgroups.memory: {new.memory} is below the {used} bytes in use",
+                                 hint="choose more, or leave memory_check_before_update out")
+
+    def _needed(self, cgroup: Cgroup) -> frozenset[str]:
+        """Return the controllers of version 2 that its limits need."""
+        if cgroup.__dict__.keys() <= _NO_LIMITS:
+            return frozenset()
+        from .controllers import wanted
+
+        return wanted(cgroup)
+
+    def _directory_of(self, controller: str) -> str:
+        return self._paths.get(controller) or self._paths[UNIFIED]
+
+    def _explain(self, setting: Setting, error: SyscallError) -> str | None:
+        """Say why a file of version 2 is not there: its controller is not, most often."""
+        controller = setting.file.partition(".")[0]
+        if error.errno != ENOENT or controller in self._paths or controller == "cgroup":
+            return None
+        directory = self._paths[UNIFIED]
+        if controller in delegation.controllers(directory):
+            return None
+        top = next(h.mount_point for h in self._hierarchies() if h.controllers[0] == UNIFIED)
+        return f"cgroups.{setting.field}: {delegation.why_missing(top, directory, controller)[0]}"
+
+    # --- counters
 
     def get_stats(self) -> CgroupStats:
         """Read the counters."""
+        from .stats import CgroupStats
+
+        stats, later = CgroupStats(), {}  # type: tuple[CgroupStats, Later]
+        with self._reading:
+            self._count(stats, later)
+        object.__setattr__(stats, "later", later)
+        return stats
+
+    def _count(self, stats: CgroupStats, later: Later) -> None:
         raise NotImplementedError
+
+    def _reader(self, directory: str) -> Reader:
+        reader = self._readers.get(directory)
+        if reader is None:
+            from .reader import Reader
+
+            reader = self._readers[directory] = Reader(directory)
+        return reader
+
+    def _close_readers(self) -> None:
+        with self._reading:
+            while self._readers:
+                self._readers.popitem()[1].close()
+
+    # --- events
+
+    def notify_oom(self, pidfd: int) -> Events:
+        """Be told when there is no memory left, until the process of *pidfd* ends. It takes over the descriptor."""
+        from .notify import notify_oom_v1, notify_oom_v2
+
+        if "memory" in self._paths:
+            return notify_oom_v1(self._paths["memory"], pidfd)
+        return notify_oom_v2(self._of_version_2(pidfd), pidfd)
+
+    def notify_memory_pressure(self, pidfd: int, level: str) -> Events:
+        """Be told when memory is short: "low", "medium" or "critical". It takes over the descriptor."""
+        from .notify import LEVELS, notify_pressure_v1, notify_pressure_v2
+
+        if level not in LEVELS:
+            close(pidfd)
+            raise ContainerError(f"{level!r} is no level of memory pressure: one of {', '.join(LEVELS)}")
+        if "memory" in self._paths:
+            return notify_pressure_v1(self._paths["memory"], pidfd, level)
+        return notify_pressure_v2(self._of_version_2(pidfd), pidfd, level)
+
+    def _of_version_2(self, pidfd: int) -> str:
+        if UNIFIED not in self._paths:
+            close(pidfd)
+            raise NotFoundError("memory", hint="mount the cgroup controller memory, or cgroup version 2")
+        return self._paths[UNIFIED]
 
     def destroy(self) -> None:
         """Remove the cgroups. They must have no processes; that they are gone already is fine."""
+        self._close_readers()
         if self._paths:
             files.remove_all(dict.fromkeys(self._paths.values()))
             self._paths, self._known = {}, None

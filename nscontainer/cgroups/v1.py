@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import os
 
-from ..errors import SyscallError
 from ..sys.files import AT_FDCWD, close, openat
 from . import files
 from .manager import Manager
 from .paths import UNIFIED
-from .stats import CgroupStats, MemoryData, key_values, number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .counters import Count, Later
     from .paths import Hierarchy
+    from .stats import CgroupStats
 
 __all__ = ["LegacyManager"]
-
-_NANOSECONDS = 1_000_000_000
 
 
 class LegacyManager(Manager):
@@ -46,12 +44,17 @@ class LegacyManager(Manager):
             raise
         return opened
 
-    def get_stats(self) -> CgroupStats:
-        stats = CgroupStats()
-        for controller, count in (("cpu", _count_throttling), ("cpuacct", _count_cpu), ("memory", _count_memory)):
+    def _count(self, stats: CgroupStats, later: Later) -> None:
+        from .counters import V1, count, count_v2
+
+        if UNIFIED in self._paths:  # a hybrid host: controllers that version 1 does not use, and pressure
+            count_v2(self._reader(self._paths[UNIFIED]), stats, later, time="cpuacct" not in self._paths)
+        together: dict[str, list[tuple[str, Count]]] = {}  # cpu and cpuacct have one directory, as a rule
+        for controller, counter in V1.items():
             if controller in self._paths:
-                count(self._paths[controller], stats)
-        return stats
+                together.setdefault(self._paths[controller], []).append(counter)
+        for directory, counters in together.items():
+            count(self._reader(directory), counters, stats, later)
 
 
 def _inherit_cpuset(directory: str, top: str) -> None:
@@ -66,44 +69,3 @@ def _inherit_cpuset(directory: str, top: str) -> None:
         for below in reversed(empty):
             files.write(f"{below}/{name}", content)
         directory = empty[0] if empty else directory
-
-
-def _count_throttling(directory: str, stats: CgroupStats) -> None:
-    found = key_values(files.read_or_none(f"{directory}/cpu.stat") or "")
-    throttling = stats.cpu_stats.throttling_data
-    throttling.periods = found.get("nr_periods", 0)
-    throttling.throttled_periods = found.get("nr_throttled", 0)
-    throttling.throttled_time = found.get("throttled_time", 0)
-
-
-def _count_cpu(directory: str, stats: CgroupStats) -> None:
-    ticks = key_values(files.read(f"{directory}/cpuacct.stat"))
-    tick = _NANOSECONDS // os.sysconf("SC_CLK_TCK")
-    usage = stats.cpu_stats.cpu_usage
-    usage.total_usage = number(files.read(f"{directory}/cpuacct.usage"))
-    usage.percpu_usage = [number(word) for word in files.read(f"{directory}/cpuacct.usage_percpu").split()]
-    usage.usage_in_usermode = ticks.get("user", 0) * tick
-    usage.usage_in_kernelmode = ticks.get("system", 0) * tick
-
-
-def _count_memory(directory: str, stats: CgroupStats) -> None:
-    content = files.read_or_none(f"{directory}/memory.stat")
-    if content is None:
-        return
-    memory = stats.memory_stats
-    memory.stats = key_values(content)
-    memory.cache = memory.stats.get("cache", 0)
-    memory.usage = _memory_data(f"{directory}/memory")
-    memory.swap_usage = _memory_data(f"{directory}/memory.memsw")       # without swap accounting it is not there
-    memory.kernel_usage = _memory_data(f"{directory}/memory.kmem")      # nor is this in every kernel
-
-
-def _memory_data(prefix: str) -> MemoryData:
-    try:
-        return MemoryData(usage=number(files.read(f"{prefix}.usage_in_bytes")),
-                          max_usage=number(files.read(f"{prefix}.max_usage_in_bytes")),
-                          failcnt=number(files.read(f"{prefix}.failcnt")))
-    except SyscallError as error:
-        if error.errno in files.GONE and prefix.rpartition(".")[2] in ("memsw", "kmem"):
-            return MemoryData()
-        raise

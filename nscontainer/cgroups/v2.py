@@ -5,10 +5,17 @@ Read    cgroups(7), the kernel's admin-guide/cgroup-v2.rst
 """
 from __future__ import annotations
 
-from . import files
+import os
+
+from . import delegation
 from .manager import Manager
 from .paths import UNIFIED
-from .stats import CgroupStats, MemoryData, key_values, number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .counters import Later
+    from .paths import Hierarchy
+    from .stats import CgroupStats
 
 __all__ = ["UnifiedManager"]
 
@@ -16,35 +23,24 @@ __all__ = ["UnifiedManager"]
 class UnifiedManager(Manager):
     """The one cgroup of a container."""
 
-    def get_stats(self) -> CgroupStats:
-        stats = CgroupStats()
+    def _directory(self, hierarchy: Hierarchy, relative: str) -> str:
+        """Return where it belongs: below our own cgroup, or beside it when that cannot hand down what is needed.
+
+        Our own has a process, ourselves, and so gives controllers to none below it, unless it is the root.
+        """
+        directory = hierarchy.directory(relative)
+        needed = self._needed(self.cgroup)
+        own = hierarchy.directory("")[:-1]
+        if not needed or relative.startswith("/") or own == hierarchy.mount_point:
+            return directory
+        delegation.enable(hierarchy.mount_point, f"{own}/any")
+        beside = os.path.dirname(own)
+        if needed <= delegation.handed_down(own) or not os.access(f"{beside}/cgroup.procs", os.W_OK):
+            return directory  # in the latter case without them: the limits will say who keeps them back
+        return f"{beside}/{relative}"
+
+    def _count(self, stats: CgroupStats, later: Later) -> None:
         if UNIFIED in self._paths:
-            _count_cpu(self._paths[UNIFIED], stats)
-            _count_memory(self._paths[UNIFIED], stats)
-        return stats
+            from .counters import count_v2
 
-
-def _count_cpu(directory: str, stats: CgroupStats) -> None:
-    found = key_values(files.read_or_none(f"{directory}/cpu.stat") or "")
-    usage, throttling = stats.cpu_stats.cpu_usage, stats.cpu_stats.throttling_data
-    usage.total_usage = found.get("usage_usec", 0) * 1000
-    usage.usage_in_usermode = found.get("user_usec", 0) * 1000
-    usage.usage_in_kernelmode = found.get("system_usec", 0) * 1000
-    throttling.periods = found.get("nr_periods", 0)  # these three only with the controller cpu
-    throttling.throttled_periods = found.get("nr_throttled", 0)
-    throttling.throttled_time = found.get("throttled_usec", 0) * 1000
-
-
-def _count_memory(directory: str, stats: CgroupStats) -> None:
-    content = files.read_or_none(f"{directory}/memory.stat")
-    if content is None:  # the controller memory is not given to this cgroup
-        return
-    memory = stats.memory_stats
-    memory.stats = key_values(content)
-    memory.cache = memory.stats.get("file", 0)
-    events = key_values(files.read_or_none(f"{directory}/memory.events") or "")
-    usage, most, swap = (number(files.read_or_none(f"{directory}/memory.{name}") or "0")
-                         for name in ("current", "peak", "swap.current"))   # peak: Linux 5.19
-    memory.usage = MemoryData(usage=usage, max_usage=most, failcnt=events.get("max", 0))
-    memory.swap_usage = MemoryData(usage=usage + swap)                     # version 1 counts both together
-    memory.kernel_usage = MemoryData(usage=memory.stats.get("kernel", 0))  # Linux 5.18
+            count_v2(self._reader(self._paths[UNIFIED]), stats, later)

@@ -13,7 +13,7 @@ is found there is looked at before it is used.
 from __future__ import annotations
 
 import os
-from errno import EACCES, EEXIST, EINVAL, ENOENT, EPERM
+from errno import EACCES, EEXIST, EINVAL, ELOOP, ENOENT, EPERM
 
 from ..errors import SetupError, SyscallError
 from ..sys.files import (AT_EMPTY_PATH, MAGIC, close, dup3, fchownat, fstatfs, mknodat, openat, readlinkat, symlinkat,
@@ -57,7 +57,7 @@ def populate(root_fd: int, config: Config, console_fd: int | None = None, consol
     slave's path in the caller's mount namespace, of which ours is a copy.
     """
     previous = os.umask(0)
-    dev = made(root_fd, "/dev")
+    dev = _opened(root_fd)
     over = _mount_on_dev(config)
     if over is None or not (over.flags & _BIND or over.device == "bind"):
         _nodes(root_fd, dev, config)
@@ -68,6 +68,17 @@ def populate(root_fd: int, config: Config, console_fd: int | None = None, consol
         set_attributes(dev, _ATTR_RDONLY)
     close(dev)
     os.umask(previous)
+
+
+def _opened(root_fd: int) -> int:
+    """Open /dev itself. A link could only lead where no nodes belong: into a volume, whose ptmx would be replaced."""
+    try:
+        return made(root_fd, "/dev", links=False)
+    except SyscallError as error:
+        if error.errno != ELOOP:
+            raise
+        raise SetupError("/dev is a symlink in the image", call=error.call, errno=ELOOP, filename="/dev",
+                         hint="make it a directory") from None
 
 
 def _mount_on_dev(config: Config) -> Mount | None:

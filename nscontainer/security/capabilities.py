@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
     Wanted = Union[None, Sequence[str], dict[str, Sequence[str]], Capabilities]
 
-__all__ = ["NAMES", "Sets", "apply", "drop_bounding", "names_of", "sets_of"]
+__all__ = ["NAMES", "Sets", "apply", "drop_bounding", "lacking", "names_of", "sets_of"]
 
 NAMES = {f"CAP_{cap.name}": int(cap) for cap in CAP}
+_LAST_NAME = max(NAMES.values())
 _KINDS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 
@@ -83,6 +84,16 @@ def _mask(names: Iterable[str], last_cap: int) -> int:
     return mask
 
 
+def lacking(wanted: Wanted, last_cap: int) -> list[str]:
+    """Return the names that sets_of leaves out, since the running kernel does not know them: OCI wants a warning."""
+    if last_cap >= _LAST_NAME:
+        return []
+    if isinstance(wanted, Capabilities):
+        wanted = {kind: getattr(wanted, kind) for kind in _KINDS}
+    lists = wanted.values() if isinstance(wanted, dict) else (wanted or (),)
+    return sorted({name for names in lists for name in names if NAMES.get(name, 0) > last_cap})
+
+
 def names_of(mask: int) -> list[str]:
     """Return the names of the capabilities in *mask*."""
     return [name for name, number in NAMES.items() if mask >> number & 1]
@@ -102,10 +113,13 @@ def drop_bounding(sets: Sets, last_cap: int) -> None:
                     raise
 
 
-def apply(sets: Sets) -> None:
-    """Set the effective, permitted, inheritable and ambient sets."""
+def apply(sets: Sets, spare: int = 0) -> None:
+    """Set the effective, permitted, inheritable and ambient sets.
+
+    What this process holds of *spare* stays permitted besides, until execve: it computes that set anew.
+    """
     try:
-        capset(sets.effective, sets.permitted, sets.inheritable)
+        capset(sets.effective, sets.permitted | (spare and spare & capget()[1]), sets.inheritable)
     except SyscallError as error:
         if error.errno == EPERM:
             error.hint = _why_not(sets)

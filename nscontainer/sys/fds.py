@@ -189,7 +189,8 @@ _recvmsg_waiting = function("recvmsg", c_int, c_void_p, c_int, restype=c_ssize_t
 
 _HEAD = sizeof(_Cmsghdr)
 _SOL_SOCKET, _SCM_RIGHTS = 1, 1
-_MSG_CTRUNC, _MSG_TRUNC, _MSG_DONTWAIT, _MSG_NOSIGNAL, _MSG_CMSG_CLOEXEC = 0x8, 0x20, 0x40, 0x4000, 0x40000000
+_MSG_CTRUNC, _MSG_TRUNC, _MSG_DONTWAIT, _MSG_WAITALL = 0x8, 0x20, 0x40, 0x100
+_MSG_NOSIGNAL, _MSG_CMSG_CLOEXEC = 0x4000, 0x40000000
 _ALIGNED = sizeof(c_ulong)
 _MOST = 253  # SCM_MAX_FD
 # Making a type of array costs more than a call, so these are made once.
@@ -229,9 +230,11 @@ def send_descriptors(fd: int, data: bytes, descriptors: Sequence[int] = ()) -> i
     return sent
 
 
-def receive_descriptors(fd: int, size: int, max_descriptors: int = 253) -> tuple[bytes, list[int]]:
+def receive_descriptors(fd: int, size: int, max_descriptors: int = 253, *,
+                        fill: bool = False) -> tuple[bytes, list[int]]:
     """Receive at most *size* bytes and the descriptors that came with them, closed by execve; no bytes at the end.
 
+    To *fill* is to wait, if there is anything to wait for, until all of *size* is there or the stream ends.
     What does not fit is an error, and then what did fit is closed: half of a message is not a message.
 
     EAGAIN       non-blocking, and nothing is there
@@ -249,7 +252,7 @@ def receive_descriptors(fd: int, size: int, max_descriptors: int = 253) -> tuple
     call, flags = _recvmsg, _MSG_CMSG_CLOEXEC | _MSG_DONTWAIT
     while (got := call(fd, addressof(message), flags)) < 0:
         if get_errno() == EAGAIN and call is _recvmsg:
-            call, flags = _recvmsg_waiting, _MSG_CMSG_CLOEXEC
+            call, flags = _recvmsg_waiting, _MSG_CMSG_CLOEXEC | (_MSG_WAITALL if fill else 0)
         elif get_errno() != EINTR:
             raise failure("recvmsg", fd=fd, size=size)
     held = message.controllen
