@@ -314,12 +314,21 @@ class Zygote:
             else:
                 spare = None
         if spare is not None:
-            if spare.waits():
+            waits = False
+            try:
+                waits = spare.waits()
+            finally:
+                if not waits:
+                    spare.dismiss()
+            if waits:
                 spare.looks, self._looked = not self._looked, True
                 return spare
-            spare.dismiss()
         birth = Birth(self)
-        birth.request(flags)
+        try:
+            birth.request(flags)
+        except BaseException:
+            birth.dismiss()
+            raise
         return birth
 
     def prepare(self, flags: int) -> None:
@@ -334,6 +343,7 @@ class Zygote:
         try:
             spare.request(flags, early=True)
         except (SyscallError, ZygoteGone):
+            spare.dismiss()
             return  # too many descriptors, or no memory: the next start will take longer, or tell
         with self._lock:
             if self._spare is None and self._flags == flags:
