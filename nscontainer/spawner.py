@@ -79,14 +79,19 @@ class Birth:
 
     def _end(self, error: object) -> None:
         failed = True  # also when the end itself does not go well
+        lost = False
         try:
             try:
                 if error is not None and self._link >= 0:
                     self._born()  # a process that we have not heard of yet is ours all the same, and ours to reap
+            except SyscallError:
+                lost = self.child is None  # it may be there; the error that is on its way was first
             except ContainerError:
-                pass  # it never came to be, or failed too; the error that is on its way was first
+                pass  # it never came to be, or failed too
             finally:
                 self._part()
+                if lost:
+                    reap_stray(sync.NAME)
             failed = error is not None
         finally:
             if failed and self.child is not None:
