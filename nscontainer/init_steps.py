@@ -226,7 +226,7 @@ def limit_resources(child: Child) -> None:
 def pass_descriptors(child: Child) -> None:
     """Put the extra files on 3, 4, …, and mark everything else to be closed by execve."""
     if not child.extra_files:
-        _keep_none([child.link])
+        _keep_none([child.link] if child.look is None else [child.link, child.look.pages])
         return
     # Sources may sit where targets go: lift all of them out of the way first.
     first_free = 3 + len(child.extra_files)

@@ -32,7 +32,7 @@ class Look:
     """Opened while the host's /proc is in sight; asked when the work is done."""
 
     def __init__(self) -> None:
-        self._pages = openat(AT_FDCWD, "/proc/self/pagemap", os.O_RDONLY)
+        self.pages = openat(AT_FDCWD, "/proc/self/pagemap", os.O_RDONLY)
         fd = openat(AT_FDCWD, "/proc/self/maps", os.O_RDONLY)
         text = b""
         while more := os.read(fd, 1 << 16):
@@ -49,7 +49,7 @@ class Look:
         """Return the runs of pages that this process has to itself, as (address, bytes)."""
         runs: list[Run] = []
         for start, end in self._areas:
-            entries = os.pread(self._pages, (end - start) // _PAGE * _ENTRY, start // _PAGE * _ENTRY)
+            entries = os.pread(self.pages, (end - start) // _PAGE * _ENTRY, start // _PAGE * _ENTRY)
             flags = entries[_ENTRY - 1::_ENTRY]
             since = -1
             for index, flag in enumerate(flags + b"\0"):
@@ -59,7 +59,7 @@ class Look:
                 elif since >= 0:
                     runs.append((start + since * _PAGE, (index - since) * _PAGE))
                     since = -1
-        close(self._pages)
+        close(self.pages)
         return runs
 
 

@@ -32,6 +32,7 @@ from leftovers import SEEN, Leftovers
 from nscontainer import PIPE, STDOUT, Config, Container, ContainerError, Factory, Process, Status, spawner
 from nscontainer.errors import SyscallError
 from nscontainer.sys.mount import MS
+from nscontainer.sys.procfs import process_stat
 
 pytestmark = pytest.mark.needs("root", "busybox")
 
@@ -117,15 +118,15 @@ class Stage:
     """Runs of one kind, in each of which another call fails.
 
     *inside* a running container: only a further process is started. *fresh*: each run begins with a new zygote, and
-    ends it.
+    ends it. *ahead*: each run takes a process that was made ahead; else none does.
     """
 
     def __init__(self, factory: Factory, faults: Faults, ids: Callable[[], str], config: Config, *,
-                 inside: Container | None = None, fresh: bool = False, console: bool = False,
+                 inside: Container | None = None, fresh: bool = False, ahead: bool = False, console: bool = False,
                  kinds: tuple[str, ...] = (), **fields: Any) -> None:
         self.factory, self.faults, self._ids = factory, faults, ids
         self.config, self.inside, self.fresh, self.fields = config, inside, fresh, fields
-        self._console = console
+        self._console, self._ahead = console, ahead
         self._kinds = ("process", "mount", "descriptor", *kinds)
         self._hosts = {os.readlink(f"/proc/self/ns/{kind}") for kind in NAMESPACES}
         for _ in range(2):  # the first brings the zygote up, and what is loaded late
@@ -142,6 +143,10 @@ class Stage:
         if self.fresh:
             self.factory.close()
         else:
+            self.factory.zygote.rest()
+            self.factory.zygote._flags = -1  # nothing has been started before: then there is no reason to make one ahead
+            if self._ahead:
+                self._make_ahead()
             self.faults.settle(self.factory.zygote)
         self.faults.arm(call, number, onwards=onwards)
         if who == CALLER:
@@ -155,6 +160,16 @@ class Stage:
             outcome.where = self.faults.disarm()
             self.faults.remove()
         return outcome
+
+    def _make_ahead(self) -> None:
+        """Start what makes a further process likely, and wait until that one waits to hear what to be."""
+        zygote, deadline = self.factory.zygote, time.monotonic() + PATIENCE
+        while zygote._spare is None:
+            assert time.monotonic() < deadline, "no process is made ahead"
+            with self.factory.create(self._ids(), self.config) as container:
+                container.start(Process(["true"], env=ENVIRONMENT))
+        while process_stat(zygote._spare.born().pid).state != "S":
+            assert time.monotonic() < deadline, "the process that was made ahead does not come to rest"
 
     def _steps(self, outcome: Outcome) -> None:
         inside = self.inside
@@ -255,6 +270,7 @@ class Stage:
 
     def _left(self) -> list[str]:
         """Return what is here and was not before, but for a zygote in the place of another."""
+        self.factory.zygote.rest()
         deadline = time.monotonic() + 2
         while True:
             now = self._present()
@@ -390,6 +406,12 @@ def test_each_call_of_the_caller_for_a_copy_of_the_interpreter(
 
     monkeypatch.setattr(spawner, "_open_through_overlay", refuse)
     assert len(stage(elaborate(), fresh=True).walk(CALLER, EIO, where="spawner._copy_to_memory")) > 4
+
+
+@pytest.mark.parametrize(("who", "number"), [(CALLER, EIO), (ZYGOTE, EIO), (CHILD, EIO), (CHILD, DEATH)])
+def test_each_call_for_a_process_that_was_made_ahead(stage: Callable[..., Stage], elaborate: Callable[..., Config],
+                                                     who: int, number: int) -> None:
+    assert stage(elaborate(), ahead=True).walk(who, number, each=2 if who == CALLER else 1)
 
 
 @pytest.mark.parametrize("streams", ["pipes", "bytes", "console"])
