@@ -40,16 +40,22 @@ PATIENCE = 5  # seconds until a run counts as stuck
 
 A_COPY = "a sealed copy of the interpreter is as safe as an overlay of it"
 ANOTHER_ZYGOTE = "another zygote takes its place, once: what persists is an error"
+SAVES_TIME = "a process that is made ahead only saves the time of a clone"
 NO_PIDFD = "a process that is announced without its pidfd is opened by its pid, which is a child's"
 # Where the code goes on without a call, and why it may: who calls, in which function, what.
 OPTIONAL = {
     (CALLER, "spawner._open_through_overlay", "*"): A_COPY,
+    (CALLER, "spawner.prepare", "*"): SAVES_TIME,
+    (CALLER, "spawner.learn", "*"): SAVES_TIME,
     (ZYGOTE, "zygote.main", "*"): ANOTHER_ZYGOTE,
     (ZYGOTE, "sync._fill", "recvmsg"): ANOTHER_ZYGOTE,
-    (ZYGOTE, "zygote._announce", "close"): ANOTHER_ZYGOTE,
+    (ZYGOTE, "zygote._answer", "close"): ANOTHER_ZYGOTE,
     (ZYGOTE, "sync.send", "sendmsg"): NO_PIDFD,
     (CHILD, "sync.send", "sendmsg"): NO_PIDFD,
 }
+
+# Where each run takes a process that was made ahead, these make another one: SAVES_TIME.
+OF_THE_NEXT = ("zygote._answer", "zygote._become")
 
 # What an errno says may be true: then a container that is told to go without something is as it should be.
 NOTHING_THERE = "what is not there needs no protection"
@@ -140,11 +146,11 @@ class Stage:
     def run(self, who: int, call: Call | None = None, number: int = 0, *, onwards: bool = False) -> Outcome:
         """Make, run and take away; *call* answers *number*."""
         outcome = Outcome(self.faults.disarm)
+        self.factory.zygote.rest()
+        self.factory.zygote._flags = -1  # as if nothing had been started before: so nothing will be made ahead
         if self.fresh:
             self.factory.close()
         else:
-            self.factory.zygote.rest()
-            self.factory.zygote._flags = -1  # nothing has been started before: then there is no reason to make one ahead
             if self._ahead:
                 self._make_ahead()
             self.faults.settle(self.factory.zygote)
@@ -254,7 +260,8 @@ class Stage:
             found.append(f"the container was not complete:\n{_difference(self.usual, outcome.reports)}")
         if len(outcome.errors) > 1:
             found.append(f"raised more than once: {outcome.errors}")
-        if not outcome.errors and number == EIO and not _is_optional(call.who, outcome.where, call.name):
+        optional = _is_optional(call.who, outcome.where, call.name) or self._ahead and outcome.where in OF_THE_NEXT
+        if not outcome.errors and number == EIO and not optional:
             found.append("was ignored")
         if "".join(outcome.unwanted) and not may_have_run:
             found.append(f"the program ran: {outcome.unwanted}")
