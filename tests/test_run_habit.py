@@ -508,3 +508,12 @@ def test_the_names_are_those_of_the_package() -> None:
     assert nscontainer.CompletedProcess is subprocess.CompletedProcess
     assert (nscontainer.PIPE, nscontainer.STDOUT, nscontainer.DEVNULL) == (
         subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL)
+
+
+@pytest.mark.needs("userns")
+def test_system_calls_are_filtered_unless_told_otherwise() -> None:
+    look = ["grep", "^Seccomp:", "/proc/self/status"]
+    assert nscontainer.run(look, capture_output=True, text=True).stdout.split() == ["Seccomp:", "2"]
+    assert nscontainer.run(look, capture_output=True, text=True, seccomp="unconfined").stdout.split()[1] in ("0", "2")
+    with pytest.raises(ConfigInvalid, match="^seccomp: expected a profile or one of 'default', 'unconfined'"):
+        nscontainer.run(look, seccomp="strict")
