@@ -139,7 +139,7 @@ class Birth:
     def waits(self) -> bool:
         """Say whether the process has been made, and waits to hear what to be."""
         try:
-            return self._born().poll() is None
+            return self._born().poll() is None and self._link >= 0
         except SetupError:
             return False
 
@@ -390,12 +390,12 @@ class Zygote:
             self._rest()
 
     def _rest(self) -> None:
-        spare, self._spare = self._spare, None
-        if spare is not None:
+        if self._spare is not None:
             if self._owner == os.getpid():
-                spare.dismiss()
+                self._spare.dismiss()
             else:  # after a fork it is somebody else's
-                spare.hang_up()
+                self._spare.hang_up()
+            self._spare = None  # not sooner: if it could not be killed, the next to end it will try again
 
     def _stop(self) -> None:
         self._rest()
