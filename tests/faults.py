@@ -36,7 +36,7 @@ _OS_CALLS = ("chdir", "chmod", "close", "dup2", "fchdir", "fchown", "fdopen", "f
              "rmdir", "scandir", "sendfile", "stat", "waitpid", "write")
 _BOOTSTRAP = "import sys; sys.path[:0] = sys.argv[1:3]; import faults; faults.serve(sys.argv[3])"
 _PACKAGE, _SYS = "nscontainer.", "nscontainer.sys."
-_WHOLE = ("spawner.prepare", "spawner.learn")  # what only saves time, all of it
+_WHOLE = ("spawner.prepare", "spawner.learn", "spawner.dismiss")  # where it is all the same which call it is
 _LOGS, _LOG, _SIZE = 32, 1 << 15, 1 << 21
 
 

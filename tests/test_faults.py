@@ -47,6 +47,7 @@ OPTIONAL = {
     (CALLER, "spawner._open_through_overlay", "*"): A_COPY,
     (CALLER, "spawner.prepare", "*"): SAVES_TIME,
     (CALLER, "spawner.learn", "*"): SAVES_TIME,
+    (CALLER, "spawner.dismiss", "*"): "a process that is not needed ends all the same, and is reaped",
     (ZYGOTE, "zygote.main", "*"): ANOTHER_ZYGOTE,
     (ZYGOTE, "sync._fill", "recvmsg"): ANOTHER_ZYGOTE,
     (ZYGOTE, "zygote._answer", "close"): ANOTHER_ZYGOTE,
@@ -192,6 +193,8 @@ class Stage:
                     outcome.attempt(opened.close)
         finally:
             outcome.attempt(container.__exit__ if outcome.again else container.destroy)
+        if self._ahead:
+            outcome.attempt(self.factory.zygote.rest)
         if self.fresh:
             outcome.attempt(self.factory.close)
 
