@@ -11,7 +11,7 @@ looks, at its end, which pages are its own by now, and tells the caller, who tel
 from __future__ import annotations
 
 import os
-from errno import EACCES
+from errno import EACCES, EFAULT, EINVAL, ENOMEM
 
 from .errors import SyscallError
 from .sys.files import AT_FDCWD, close, openat
@@ -78,5 +78,7 @@ def touch(runs: list[list[int]]) -> None:
     try:
         for address, size in runs:
             madvise(address, size, MADV_POPULATE_WRITE)
-    except SyscallError:
-        pass  # EINVAL before Linux 5.14, ENOMEM for what has been unmapped since: they are copied when they are needed
+    except SyscallError as error:
+        # Before Linux 5.14, unmapped since, or no memory: they are copied when they are needed.
+        if error.errno not in (EINVAL, ENOMEM, EFAULT):
+            raise
