@@ -64,7 +64,7 @@ def test_cve_2021_41133_a_call_that_the_filter_does_not_name_is_not_to_be_had(
     _try(runtime, image, intruder, SAFE, "newer")
 
 
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="one table of calls")
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers here are those of x86_64")
 @pytest.mark.needs("userns")
 @attack("CVE-2021-41133", falls={"table": ["x86"]})
 @pytest.mark.parametrize("table", ["x86", "x32"])
