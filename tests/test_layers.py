@@ -29,8 +29,8 @@ FLOORS = {
     "room": "mounts security cgroups",
     "both": "sync namespaces hooks console network user",
     "child": "zygote init init_setns init_steps warm",
-    "parent": "factory container confinement process handles spawner pid1 idmap state stats checkpoint criurpc",
-    "door": "__main__ __init__ cli cli_commands cli_sandbox popen relay sandbox spec",
+    "parent": "factory container confinement process handles spawner gate pid1 idmap state stats checkpoint criurpc",
+    "door": "__main__ __init__ cli cli_create cli_exec cli_limits cli_oci cli_options cli_query cli_sandbox cli_table popen relay sandbox spec",
 }
 
 # What a module of a floor may import. Every module may import from its own folder, but a room no other room.
