@@ -49,6 +49,7 @@ class Factory:
     """
 
     type = "libcontainer"
+    _container: type[Container] = Container  # what create() and load() return: a subclass's own kind
 
     def __init__(self, root: str | os.PathLike[str], *, oci_ids: bool = False, tmpfs_root: bool = False,
                  init_args: Sequence[str] = (), validator: Validator | None = None) -> None:
@@ -101,7 +102,7 @@ class Factory:
             raise ContainerError(f"cannot make the state directory {directory!r}: {error.strerror}",
                                  hint="the state root must be a writable directory") from None
         try:
-            return Container(id, config, self.zygote, directory)
+            return self._container(id, config, self.zygote, directory)
         except BaseException:
             os.rmdir(directory)
             raise
@@ -112,8 +113,8 @@ class Factory:
         state = load_state(directory, id)
         if state.id != id:
             raise ContainerNotExists(f"{directory!r} holds the state of {state.id!r}, not of {id!r}")
-        return Container(id, state.config, self.zygote, directory, cgroup_paths=state.cgroup_paths,
-                         init=Stranger(state.init_process_pid, state.init_process_start))
+        return self._container(id, state.config, self.zygote, directory, cgroup_paths=state.cgroup_paths,
+                               init=Stranger(state.init_process_pid, state.init_process_start))
 
     def _directory(self, id: str) -> str:
         if not self.root:
