@@ -66,6 +66,7 @@ class Child:
         self.state: Message = message["state"]
         self.last_cap: int = message["last_cap"]
         self.filter: Message | None = message["seccomp"]
+        self.gate = -1 if message["gate"] is None else descriptors[message["gate"]]
         self.capabilities: Sets = Sets(*message["capabilities"])
         self.namespaces: dict[str, str] = {namespace.type: namespace.path for namespace in self.config.namespaces}
         self.home = "/"
@@ -159,6 +160,7 @@ STEPS: Final[tuple[Step, ...]] = (
     ("enter the root filesystem", _enter_root, new_mounts),
     # only the container's files from here on; now give up power
     *init_steps.GIVE_UP_POWER,
+    ("wait to be started", init_steps.wait_to_be_started, lambda child: child.gate >= 0),
     ("run the startContainer hooks", run_hooks("start_container"), lambda child: child.hooks["start_container"]),
     *init_steps.BECOME_THE_PROGRAM,
 )

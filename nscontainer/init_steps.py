@@ -19,6 +19,7 @@ from .sys.prctl import set_keepcaps, set_no_new_privs, set_pdeathsig
 from .sys.process import execve
 from .sys.resource import prlimit
 from .sys.terminal import set_controlling_terminal
+from .sys.unix import accept
 from .sys.uts import setdomainname, sethostname
 
 TYPE_CHECKING = False
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from .sync import Message
 
 __all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "OWN_PROC", "adjust_oom_score", "become_root", "enter_cgroups",
-           "inherit_oom_score", "name_host", "needs_oom_score", "set_sysctls", "start_session", "take_stdio"]
+           "inherit_oom_score", "name_host", "needs_oom_score", "set_sysctls", "start_session", "take_stdio",
+           "wait_to_be_started"]
 
 # Descriptors of regular files keep their owner: they are the caller's own files. A pipe, a socket or a terminal is a
 # channel to us, and a program that is not root could not open it again through /dev/stderr.
@@ -215,6 +217,26 @@ def change_directory(child: Child) -> None:
         inside = False  # getcwd(3): "(unreachable)"
     if not inside:
         raise SetupError(f"the working directory {child.cwd!r} lies outside the container's root", filename=child.cwd)
+
+
+def wait_to_be_started(child: Child) -> None:
+    """Wait until somebody connects to the gate and says go; whoever made us may be gone long before: gate.py.
+
+    From then on the connection is our link. It needs no file to be opened: there may be none of the host's in sight,
+    and what is in sight may be forbidden to us by now.
+    """
+    environment = _environment(child)
+    candidates = _candidates(child.args[0], environment)
+    if not any(os.access(path, os.X_OK) for path in candidates):  # to be told now, not when it is too late
+        raise _no_program(child, environment, next(filter(os.path.exists, candidates), None))
+    child.ask({"waits": True})
+    close(child.link)
+    child.link = accept(child.gate)
+    close(child.gate)
+    if sync.receive(child.link)[0] is None:
+        os._exit(1)  # killed between its knock and its word: its container is not to hang for ever
+    if "status" in child.state:
+        child.state["status"] = "created"  # for the hooks that come
 
 
 def limit_resources(child: Child) -> None:
