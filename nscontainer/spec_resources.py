@@ -113,8 +113,9 @@ def _limits(group: Cgroup, given: Object, warnings: list[str]) -> None:
                                   hca_objects=entry.integer("hcaObjects", 0, U32 >> 1))
                   for name, entry in given.named("rdma")}
     group.unified = given.mapping("unified")
-    for name in ("rdma", "unified"):
-        if not getattr(group, name):
+    for name, value in [*group.__dict__.items()]:  # what was named and says nothing is as good as not named
+        field = Cgroup._fields[name]
+        if value == (field.fresh() if field.fresh else field.default):
             del group.__dict__[name]
     _drop_what_version_2_has_not(group, given, warnings)
 
@@ -125,8 +126,6 @@ def _drop_what_version_2_has_not(group: Cgroup, given: Object, warnings: list[st
         for name in lost:
             del group.__dict__[name]
         warnings.append(f"{given.at}: version 2 of cgroups has no such limits, ignoring {', '.join(lost)}")
-    if not lost and not any(device.leaf_weight for device in group.blkio_weight_device):
-        return
     if any(device.leaf_weight for device in group.blkio_weight_device) and _only_version_2():
         for device in group.blkio_weight_device:
             device.leaf_weight = 0
@@ -251,5 +250,6 @@ class _Rules:
         return not any(self._overlaps(other, device) and letters & set(rule.permissions)
                        for other, letters in self.exceptions.items())
 
-    def _overlaps(self, one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
+    @staticmethod
+    def _overlaps(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
         return one[0] == other[0] and all(a == b or WILDCARD in (a, b) for a, b in zip(one[1:], other[1:]))
