@@ -7,7 +7,7 @@ from errno import ENOENT, ESRCH
 
 from . import gate, hooks, idmap, namespaces
 from .cgroups.manager import manager_for
-from .config import CommandHook, Config, HookState
+from .config import CommandHook, Config, HookState, OCIState
 from .errors import (
     ContainerError,
     ContainerNotExists,
@@ -44,7 +44,8 @@ __all__ = ["Container"]
 OUTSIDE, INSIDE = ("prestart", "create_runtime"), ("create_container", "start_container")
 # What a further process takes from the container's config; the rest was the first one's business.
 _FOR_ENTERING = ("namespaces", "rlimits", "additional_groups", "parent_death_signal", "no_new_privileges", "umask",
-                 "apparmor_profile", "process_label", "landlock", "no_new_keyring")
+                 "apparmor_profile", "process_label", "landlock", "no_new_keyring", "scheduler", "io_priority",
+                 "exec_cpu_affinity", "personality", "memory_policy")
 _CONFINED = ("apparmor_profile", "process_label", "mount_label", "landlock")   # by security modules a host may lack
 
 
@@ -461,9 +462,9 @@ class Container:
         if index is None:
             for name in OUTSIDE:
                 for hook in getattr(self._config.hooks, name):
-                    hooks.run(hook, state.to_json())
+                    hooks.run(hook, state)
         else:
-            hooks.run(getattr(self._config.hooks, kind)[index], state.to_json())
+            hooks.run(getattr(self._config.hooks, kind)[index], state)
 
     def _run_poststart(self, pid: int) -> None:
         for hook in self._config.hooks.poststart:
@@ -471,7 +472,12 @@ class Container:
 
     def _hook_state(self, pid: int, status: str = "creating") -> HookState:
         """Describe the container for a hook; an engine's container says more of itself than ours."""
-        return HookState(version=self._config.version, id=self.id, pid=pid, root=self._config.rootfs)
+        config = self._config
+        if config.bundle:
+            return OCIState(version=config.version, id=self.id, pid=pid, root=config.rootfs,
+                            oci_version=config.version, status=status, bundle=config.bundle,
+                            annotations=config.annotations)
+        return HookState(version=config.version, id=self.id, pid=pid, root=config.rootfs)
 
     def destroy(self) -> None:
         """Remove what is left of it: processes, cgroup, state directory. ContainerNotStopped while it runs."""
@@ -487,7 +493,7 @@ class Container:
             if not self._destroyed:
                 self._destroyed = True
                 for hook in self._config.hooks.poststop:
-                    hooks.run(hook, self._hook_state(0, "stopped").to_json())
+                    hooks.run(hook, self._hook_state(0, "stopped"))
 
 
 def _wishes(hook_lists: Message) -> int:

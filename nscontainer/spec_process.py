@@ -4,25 +4,25 @@ Read    the OCI runtime specification, config.md, "Process"
 """
 from __future__ import annotations
 
-from .config import Capabilities, Rlimit
+from . import validate_scheduling
+from .config import Capabilities, Config, CPUAffinity, IOPriority, Rlimit, Scheduler
 from .errors import ConfigInvalid
-from .spec_reader import U32, U64, Object
+from .spec_reader import U64, Object
 from .strictjson import shortened
 from .sys.capability import CAP
 from .sys.resource import RLIMIT
+from .sys.scheduling import IOPRIO_CLASS, SCHED, SCHED_FLAG
+from .user import LARGEST_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from .config import Config
 
 __all__ = ["ProcessSpec", "process_from_json", "settle"]
 
 _RLIMITS = {f"RLIMIT_{limit.name}": int(limit) for limit in RLIMIT}
 _CAPABILITIES = frozenset(f"CAP_{name}" for name in CAP.__members__)
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
-_NO_ID = U32  # (uid_t) -1 is "leave it" to setresuid(2)
 
 
 class ProcessSpec:
@@ -47,9 +47,9 @@ class ProcessSpec:
     apparmor_profile: str
     selinux_label: str
     oom_score_adj: int | None
-    scheduler: Any
-    io_priority: Any
-    exec_cpu_affinity: Any
+    scheduler: Scheduler | None
+    io_priority: IOPriority | None
+    exec_cpu_affinity: CPUAffinity | None
     warnings: list[str]
 
     def __init__(self, **fields: Any) -> None:
@@ -79,9 +79,9 @@ def process_from_json(value: Any, at: str = "process") -> ProcessSpec:
         apparmor_profile=given.text("apparmorProfile"),
         selinux_label=given.text("selinuxLabel"),
         oom_score_adj=given.integer("oomScoreAdj", -1000, 1000),
-        scheduler=None,
-        io_priority=None,
-        exec_cpu_affinity=None,
+        scheduler=_scheduler(given.object("scheduler")),
+        io_priority=_io_priority(given.object("ioPriority")),
+        exec_cpu_affinity=_affinity(given.object("execCPUAffinity")),
         warnings=warnings,
     )
 
@@ -96,13 +96,16 @@ def settle(config: Config, process: ProcessSpec) -> None:
     config.oom_score_adj = process.oom_score_adj
     config.additional_groups = process.additional_gids
     config.umask = process.umask
+    config.scheduler = process.scheduler
+    config.io_priority = process.io_priority
+    config.exec_cpu_affinity = process.exec_cpu_affinity
 
 
 def _user(user: Object | None) -> tuple[str, tuple[str, ...], int | None]:
     if user is None:
         return "0:0", (), None
-    uid, gid = (user.number(key, 0, _NO_ID - 1) for key in ("uid", "gid"))
-    gids = user.numbers("additionalGids", 0, _NO_ID - 1)
+    uid, gid = (user.number(key, 0, LARGEST_ID) for key in ("uid", "gid"))
+    gids = user.numbers("additionalGids", 0, LARGEST_ID)
     return f"{uid}:{gid}", tuple(map(str, gids)), user.integer("umask", 0, 0o777)
 
 
@@ -127,6 +130,41 @@ def _console_size(size: Object | None) -> tuple[int, int] | None:
         return None
     rows, columns = (size.number(key, 0, 0xFFFF) for key in ("height", "width"))
     return (rows, columns) if rows and columns else None
+
+
+def _scheduler(given: Object | None) -> Scheduler | None:
+    if given is None:
+        return None
+    made = Scheduler(
+        policy=given.word("policy", {f"SCHED_{policy.name}": int(policy) for policy in SCHED}),
+        flags=sum({*given.words("flags", {f"SCHED_FLAG_{flag.name}": int(flag) for flag in SCHED_FLAG})}),
+        nice=given.number("nice", -20, 19), priority=given.number("priority", 0, 99),
+        **{key: given.number(key, 0, U64) for key in ("runtime", "deadline", "period")})
+    _checked(given, "scheduler", Config(scheduler=made))
+    return made
+
+
+def _io_priority(given: Object | None) -> IOPriority | None:
+    if given is None:
+        return None
+    return IOPriority(io_class=given.word("class", {f"IOPRIO_CLASS_{kind.name}": int(kind) for kind in IOPRIO_CLASS}),
+                      priority=given.number("priority", 0, 7))
+
+
+def _affinity(given: Object | None) -> CPUAffinity | None:
+    if given is None:
+        return None
+    made = CPUAffinity(**{key: "".join(given.text(key).split()) for key in ("initial", "final")})
+    _checked(given, "exec_cpu_affinity", Config(exec_cpu_affinity=made))
+    return made
+
+
+def _checked(given: Object, name: str, config: Config) -> None:
+    """Refuse now what the validator would refuse: the process of exec is in no config that is validated."""
+    try:
+        validate_scheduling.check(config)
+    except ConfigInvalid as error:
+        raise ConfigInvalid(given.at + error.path[len(name):], error.problem, hint=error.hint) from None
 
 
 def _rlimits(given: Object) -> tuple[Rlimit, ...]:
