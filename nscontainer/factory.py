@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from .validate import Validator
 
+    Kind = type[Container]
+
 __all__ = ["Factory", "valid_id"]
 
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
@@ -49,7 +51,7 @@ class Factory:
     """
 
     type = "libcontainer"
-    _container: type[Container] = Container  # what create() and load() return: a subclass's own kind
+    _container: Kind = Container  # what create() and load() return: a subclass's own kind
 
     def __init__(self, root: str | os.PathLike[str], *, oci_ids: bool = False, tmpfs_root: bool = False,
                  init_args: Sequence[str] = (), validator: Validator | None = None) -> None:
