@@ -150,8 +150,8 @@ def _run(command: Command, arguments: list[str], before: dict[str, Any]) -> int:
 
 
 def _function(command: Command) -> Callable[..., Any]:
-    name = command.name if command.oci else "run"
-    found: Callable[..., Any] = getattr(__import__(f"{__package__}.{command.module}", fromlist=[name]), name)
+    module = __import__(f"{__package__}.{command.module}", fromlist=[command.function])
+    found: Callable[..., Any] = getattr(module, command.function)
     return found
 
 

@@ -161,7 +161,7 @@ def _described(engine: Engine, id: str, options: dict[str, Any], *,
         caller.close()
         raise
     try:
-        container.describe(bundle)
+        container.describe()
         container.about["terminal"] = bundle.process.terminal
     except BaseException:
         caller.close()

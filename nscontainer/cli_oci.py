@@ -2,8 +2,8 @@
 
 Read    the OCI runtime specification, runtime.md, "Lifecycle"
 
-What State does not know of a container is in a file of its own beside state.json: its bundle, its annotations, when it
-was made, and the hooks of the times to come.
+What state.json does not say of a container is in a file of its own beside it: when it was made, and the hooks of the
+times to come.
 """
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from . import gate, hooks, pid1
 from .cgroups.manager import manager_for
 from .cli_options import UsageError
 from .cli_report import log
-from .config import CommandHook, HookState, Hooks
+from .config import CommandHook, Hooks
 from .container import Container
 from .errors import ContainerError, ContainerNotExists, ContainerNotRunning, IdInUse, InvalidIdFormat, SyscallError
 from .factory import Factory
 from .handles import Stranger
-from .records import loads, mapping, text
 from .resources import Cgroup
-from .spec import VERSION
+from .spec import VERSION, Validator
 from .state import NEW_STATE_FILE, STATE_FILE, Status, remove_state
-from .strictjson import dumps
+from .strictjson import dumps, loads
 from .sys.files import AT_FDCWD, close, openat, write_all
 
 TYPE_CHECKING = False
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .spawner import Zygote
-    from .spec import Bundle
 
 __all__ = ["Engine", "OciContainer", "delete", "kill", "only_id", "pause", "resume", "start", "state_root"]
 
@@ -43,19 +41,6 @@ PATIENCE = 10.0  # seconds for a killed process to end
 _SIGNALS = ("HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN "
             "TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS").split()
 _ALSO = {"CLD": 17, "IOT": 6, "POLL": 29, "UNUSED": 31, "RTMIN": 34, "RTMAX": 64}
-
-
-class OciState(HookState):
-    """What a hook of an engine's container is told."""
-
-    ociVersion: str = text()
-    status: str = text()
-    bundle: str = text()
-    annotations: dict[str, str] = mapping()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the state as the specification has it."""
-        return {name: value for name, value in super().to_json().items() if name not in ("version", "root")}
 
 
 class OciContainer(Container):
@@ -69,13 +54,13 @@ class OciContainer(Container):
             config.hooks = Hooks(**{name: tuple(CommandHook.from_json(hook) for hook in given)
                                     for name, given in self.about["hooks"].items()})
 
-    def describe(self, bundle: Bundle) -> None:
+    def describe(self) -> None:
         """Remember what state.json does not."""
         moment = time.time_ns()
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment // 10**9))
-        config = bundle.config
+        config = self._config
         self.about = {
-            "bundle": bundle.path, "annotations": bundle.annotations, "created": f"{seconds}.{moment % 10**9:09}Z",
+            "created": f"{seconds}.{moment % 10**9:09}Z",
             "cgroup": None if config.cgroups is None else config.cgroups.to_json(),
             "hooks": {name: [hook.to_json() for hook in getattr(config.hooks, name) if isinstance(hook, CommandHook)]
                       for name in ("poststart", "poststop")}}
@@ -84,10 +69,6 @@ class OciContainer(Container):
             write_all(fd, dumps(self.about).encode("ascii"))
         finally:
             close(fd)
-
-    def _hook_state(self, pid: int, status: str = "creating") -> HookState:
-        return OciState(ociVersion=VERSION, id=self.id, status=status, pid=pid, bundle=self.about.get("bundle", ""),
-                        annotations=self.about.get("annotations", {}))
 
     @property
     def pid(self) -> int:
@@ -105,10 +86,10 @@ class OciContainer(Container):
         """Describe it for an engine."""
         condition = self.condition()
         described = {"ociVersion": VERSION, "id": self.id, "pid": 0 if condition == "stopped" else self.pid,
-                     "status": condition, "bundle": self.about.get("bundle", ""), "rootfs": self._config.rootfs,
+                     "status": condition, "bundle": self._config.bundle, "rootfs": self._config.rootfs,
                      "created": self.about.get("created", "")}
-        if self.about.get("annotations"):
-            described["annotations"] = self.about["annotations"]
+        if self._config.annotations:
+            described["annotations"] = self._config.annotations
         return {**described, "owner": ""}
 
     def enter_as(self, config: Config) -> None:
@@ -147,7 +128,7 @@ class OciContainer(Container):
         self.destroy()
         for hook in last:
             try:
-                hooks.run(hook, self._hook_state(0, "stopped").to_json())
+                hooks.run(hook, self._hook_state(0, "stopped"))
             except ContainerError as error:
                 log(options, "warning", f"poststop: {error}")
 
@@ -170,7 +151,7 @@ class Engine(Factory):
         root = state_root(options)
         if zygote is None and not os.path.isdir(root):
             raise ContainerNotExists("container does not exist")
-        super().__init__(root, oci_ids=True)
+        super().__init__(root, oci_ids=True, validator=Validator())
         if zygote is not None:
             self.zygote = zygote
 

@@ -37,14 +37,16 @@ HELP = Option("--help -h", "", "show this text")
 class Command:
     """One command: its module has ``run(zygote, options, operands)`` if it makes processes, else without a zygote.
 
-    A command of the *oci* family is a function of its own name there. The options in front of its name are among its
-    *options*; its own may stand behind operands unless these begin a *program*'s line. A *failure* is its exit code
-    whenever something goes wrong.
+    A *module* may be followed by a colon and another name than ``run``. To a command of the *oci* family, the options
+    in front of its name are options too; its own may stand behind operands unless these begin the line of a *program*;
+    and *failure* is its exit code whenever something goes wrong.
     """
 
     def __init__(self, name: str, operands: str, summary: str, module: str, options: tuple[Option, ...], *,
                  clones: bool, notes: str = "", oci: bool = False, program: bool = True, failure: int = 1) -> None:
-        self.name, self.operands, self.summary, self.module = name, operands, summary, module
+        self.name, self.operands, self.summary = name, operands, summary
+        self.module, _, function = module.partition(":")
+        self.function = function or "run"
         self.options, self.clones, self.notes = options, clones, notes
         self.oci, self.program, self.failure = oci, program, failure
 
