@@ -13,6 +13,7 @@ from errno import ENOENT, ESRCH
 
 from . import gate, hooks, pid1
 from .cgroups.manager import manager_for
+from .cgroups.notify import Events
 from .cli_options import UsageError
 from .cli_report import log
 from .config import CommandHook, Hooks
@@ -22,9 +23,9 @@ from .factory import Factory
 from .handles import Stranger
 from .resources import Cgroup
 from .spec import VERSION, Validator
-from .state import NEW_STATE_FILE, STATE_FILE, Status, remove_state
+from .state import NEW_STATE_FILE, STATE_FILE, Status, prepare_state, publish_state, remove_state
 from .strictjson import dumps, loads
-from .sys.files import AT_FDCWD, close, openat, write_all
+from .sys.files import AT_FDCWD, close, fcntl_dupfd, openat, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,6 +123,20 @@ class OciContainer(Container):
             if not self._init.poll(PATIENCE):
                 raise ContainerError(f"container {self.id!r} has not ended within {PATIENCE:g} seconds after SIGKILL")
 
+    def save(self) -> None:
+        """Write state.json anew, after the configuration has changed."""
+        prepare_state(self.directory, self.state())
+        publish_state(self.directory)
+
+    def watch(self) -> Events:
+        """Be told when memory runs out, and when the container ends; only of the end where nobody counts memory."""
+        try:
+            return self.notify_oom()
+        except ContainerError:
+            if self._init is None:
+                raise
+        return Silence(self._init.share())
+
     def erase(self, options: dict[str, Any]) -> None:
         """Remove what is left of it, and run its last hooks: whatever becomes of one, the others run."""
         last, self._config.hooks.poststop = self._config.hooks.poststop, ()
@@ -131,6 +146,16 @@ class OciContainer(Container):
                 hooks.run(hook, self._hook_state(0, "stopped"))
             except ContainerError as error:
                 log(options, "warning", f"poststop: {error}")
+
+
+class Silence(Events):
+    """Nothing that happens but the end."""
+
+    def __init__(self, pidfd: int) -> None:
+        super().__init__(pidfd, fcntl_dupfd(pidfd))
+
+    def _count(self, ended: bool) -> int:
+        return 0
 
 
 def _about(directory: str) -> dict[str, Any]:
