@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
+from _warnings import filters
 
 from .cli_options import HELP, Command, Option, UsageError, parse, passed_descriptors
 from .cli_report import log, say
@@ -135,6 +136,9 @@ def _run(command: Command, arguments: list[str], before: dict[str, Any]) -> int:
         say(_help_of(command))
         return 0
     options: dict[str, Any] = {**before, **own}
+    if command.oci:
+        # Engines give every container names of system calls and capabilities that only other machines have.
+        filters.insert(0, ("ignore", None, RuntimeWarning, None, 0))
     if command.clones and command.oci:
         options["descriptors"] = passed_descriptors(options)
     if not command.clones:
