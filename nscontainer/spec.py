@@ -25,6 +25,7 @@ from .config import (
     TimeOffset,
 )
 from .errors import ConfigInvalid
+from .idmap import default_mappings
 from .records import loads
 from .spec_mounts import devices, id_mappings, mounts, propagation
 from .spec_process import ProcessSpec, process_from_json, settle
@@ -87,7 +88,9 @@ def load_bundle(path: str | os.PathLike[str], *, systemd_cgroup: bool = False, r
     config.annotations = _annotations(given)
     config.hooks = _hooks(given)
     linux = given.object("linux") or Object({}, "linux")
-    _linux(config, linux, warnings)
+    _linux(config, linux)
+    if rootless and config.namespaces.creates("NEWUSER") and not (config.uid_mappings or config.gid_mappings):
+        config.uid_mappings, config.gid_mappings = default_mappings()  # crun's template leaves them to the runtime
     config.cgroups = cgroup(linux, id=id, systemd=systemd_cgroup, rootless=rootless, warnings=warnings)
     config.mounts = mounts(given, folder, config)
     if process is not None:
@@ -211,7 +214,7 @@ def _annotations(given: Object) -> dict[str, str]:
     return annotations
 
 
-def _linux(config: Config, linux: Object, warnings: list[str]) -> None:
+def _linux(config: Config, linux: Object) -> None:
     """Read what is in `linux`, but for the cgroup."""
     config.namespaces = _namespaces(linux)
     config.uid_mappings, config.gid_mappings = id_mappings(linux, "uidMappings"), id_mappings(linux, "gidMappings")
