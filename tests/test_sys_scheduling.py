@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -65,9 +67,11 @@ def test_the_rank_at_the_disk_is_set_for_a_whole_group(in_child: InChild) -> Non
     def lower() -> str:
         os.setsid()
         ioprio_set(IOPRIO_WHO.PGRP, 0, IOPRIO_CLASS.IDLE, 0)
-        return os.popen("ionice -p $PPID").read().strip()
+        asked = subprocess.run([ionice, "-p", str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
+        return asked.stdout.strip()
 
-    if not os.popen("command -v ionice").read():
+    ionice = shutil.which("ionice")
+    if ionice is None:
         pytest.skip("needs ionice")
     assert in_child(lower).startswith("idle")
 
