@@ -33,9 +33,8 @@ from .spec_reader import I64, Object
 from .spec_resources import cgroup, limits_from_json
 from .spec_seccomp import seccomp
 from .strictjson import shortened
-from .sys.mempolicy import MPOL, MPOL_F
-from .sys.personality import PER
 from .validate import ConfigValidator
+from .validate_scheduling import MEMORY_FLAGS, MEMORY_POLICIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -255,14 +254,14 @@ def _personality(given: Object | None) -> int | None:
         return None
     if given.strings("flags"):  # the specification has names for none
         raise given.wrong("flags", "no flag is known to the specification", hint="leave it out")
-    return given.word("domain", {"LINUX": int(PER.LINUX), "LINUX32": int(PER.LINUX32)})
+    return given.word("domain", {"LINUX": 0, "LINUX32": 8})
 
 
 def _memory_policy(given: Object | None) -> MemoryPolicy | None:
     if given is None:
         return None
-    return MemoryPolicy(mode=given.word("mode", {f"MPOL_{mode.name}": int(mode) for mode in MPOL}),
-                        flags=sum({*given.words("flags", {f"MPOL_F_{flag.name}": int(flag) for flag in MPOL_F})}),
+    return MemoryPolicy(mode=given.word("mode", MEMORY_POLICIES),
+                        flags=sum({*given.words("flags", MEMORY_FLAGS)}),
                         nodes="".join(given.text("nodes").split()))
 
 

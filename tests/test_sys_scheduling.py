@@ -64,15 +64,13 @@ def test_cpus_that_do_not_exist_are_refused() -> None:
 
 
 def test_the_rank_at_the_disk_is_set_for_a_whole_group(in_child: InChild) -> None:
+    ionice = shutil.which("ionice") or pytest.skip("needs ionice")
+
     def lower() -> str:
         os.setsid()
         ioprio_set(IOPRIO_WHO.PGRP, 0, IOPRIO_CLASS.IDLE, 0)
-        asked = subprocess.run([ionice, "-p", str(os.getpid())], stdout=subprocess.PIPE, text=True, check=True)
-        return asked.stdout.strip()
+        return subprocess.check_output([ionice, "-p", str(os.getpid())], text=True)
 
-    ionice = shutil.which("ionice")
-    if ionice is None:
-        pytest.skip("needs ionice")
     assert in_child(lower).startswith("idle")
 
 
