@@ -49,6 +49,7 @@ SANDBOX: Final = Command("sandbox", "[--] [COMMAND [ARG...]]", "run a program in
     Option("--cpus", "NUMBER", "how many CPUs' time it gets at most: 0.5, 2"),
     Option("--cpuset", "LIST", "on which CPUs it runs: 0-3,7"),
     Option("--pids", "NUMBER", "how many processes and threads there may be at a time"),
+    Option("--seccomp", "default|unconfined", "filter its system calls (the default), or leave it all of them"),
     Option("--timeout", "SECONDS", "kill it after that time; the exit code is 124 then"),
     Option("--tty", "", "give it a terminal of its own; the default when both stdin and stdout are terminals"),
     Option("--no-tty", "", "pass stdin, stdout and stderr through as they are"),

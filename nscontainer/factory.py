@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from errno import EEXIST
 
 from .config import Config
@@ -80,14 +81,17 @@ class Factory:
     def _make_root(self) -> None:
         try:
             os.makedirs(self.root, 0o700, exist_ok=True)
-            owner = os.stat(self.root).st_uid
+            status = os.lstat(self.root)
         except OSError as error:
             raise ContainerError(f"cannot make the state root {self.root!r}: {error.strerror}",
                                  hint="choose a directory of your own on a writable file system") from None
-        # CVE-2015-1331: whoever owns the directory can put links where we write.
-        if owner not in (0, os.geteuid()):
-            raise ContainerError(f"the state root {self.root!r} belongs to uid {owner}",
-                                 hint="choose a directory of your own")
+        # CVE-2015-1331: whoever can write to the directory can put links where we write, and states that we load.
+        problem = ("is a symlink" if stat.S_ISLNK(status.st_mode)
+                   else f"belongs to uid {status.st_uid}" if status.st_uid not in (0, os.geteuid())
+                   else f"is open to others: its mode is {status.st_mode & 0o7777:o}" if status.st_mode & 0o022 else "")
+        if problem:
+            raise ContainerError(f"the state root {self.root!r} {problem}",
+                                 hint="choose a directory of your own that nobody else can write to")
 
     def create(self, id: str, config: Config) -> Container:
         """Make a container that has not been started: check *config*, and take *id*.

@@ -39,8 +39,8 @@ __all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "OWN_PROC", "adjust_oom_score"
 
 # Descriptors of regular files keep their owner: they are the caller's own files. A pipe, a socket or a terminal is a
 # channel to us, and a program that is not root could not open it again through /dev/stderr.
-_CHANNELS = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR)
-_NULL = os.makedev(1, 3)
+_CHANNELS = (stat.S_IFIFO, stat.S_IFSOCK)
+_TERMINALS = range(136, 144)  # majors of pseudo-terminals; any other device is the host's, and stays its owner's
 
 
 def needs_proc(child: Child) -> object:
@@ -238,7 +238,8 @@ def become_user(child: Child) -> None:
 def _give_channels(uid: int, gid: int) -> None:
     for fd in (0, 1, 2):
         status = os.fstat(fd)
-        if stat.S_IFMT(status.st_mode) in _CHANNELS and status.st_rdev != _NULL:
+        kind = stat.S_IFMT(status.st_mode)
+        if kind in _CHANNELS or kind == stat.S_IFCHR and os.major(status.st_rdev) in _TERMINALS:
             try:
                 os.fchown(fd, uid, gid)
             except OSError as error:
@@ -298,7 +299,7 @@ def limit_resources(child: Child) -> None:
 def pass_descriptors(child: Child) -> None:
     """Put the extra files on 3, 4, …, and mark everything else to be closed by execve."""
     if not child.extra_files:
-        _keep_none([child.link])
+        _keep_none([child.link] if child.look is None else [child.link, child.look.pages])
         return
     # Sources may sit where targets go: lift all of them out of the way first.
     first_free = 3 + len(child.extra_files)

@@ -79,14 +79,19 @@ class Birth:
 
     def _end(self, error: object) -> None:
         failed = True  # also when the end itself does not go well
+        lost = False
         try:
             try:
                 if error is not None and self._link >= 0:
                     self._born()  # a process that we have not heard of yet is ours all the same, and ours to reap
+            except SyscallError:
+                lost = self.child is None  # it may be there; the error that is on its way was first
             except ContainerError:
-                pass  # it never came to be, or failed too; the error that is on its way was first
+                pass  # it never came to be, or failed too
             finally:
                 self._part()
+                if lost:
+                    reap_stray(sync.NAME)
             failed = error is not None
         finally:
             if failed and self.child is not None:
@@ -134,7 +139,7 @@ class Birth:
     def waits(self) -> bool:
         """Say whether the process has been made, and waits to hear what to be."""
         try:
-            return self._born().poll() is None
+            return self._born().poll() is None and self._link >= 0
         except SetupError:
             return False
 
@@ -314,12 +319,21 @@ class Zygote:
             else:
                 spare = None
         if spare is not None:
-            if spare.waits():
+            waits = False
+            try:
+                waits = spare.waits()
+            finally:
+                if not waits:
+                    spare.dismiss()
+            if waits:
                 spare.looks, self._looked = not self._looked, True
                 return spare
-            spare.dismiss()
         birth = Birth(self)
-        birth.request(flags)
+        try:
+            birth.request(flags)
+        except BaseException:
+            birth.dismiss()
+            raise
         return birth
 
     def prepare(self, flags: int) -> None:
@@ -334,6 +348,7 @@ class Zygote:
         try:
             spare.request(flags, early=True)
         except (SyscallError, ZygoteGone):
+            spare.dismiss()
             return  # too many descriptors, or no memory: the next start will take longer, or tell
         with self._lock:
             if self._spare is None and self._flags == flags:
@@ -375,12 +390,12 @@ class Zygote:
             self._rest()
 
     def _rest(self) -> None:
-        spare, self._spare = self._spare, None
-        if spare is not None:
+        if self._spare is not None:
             if self._owner == os.getpid():
-                spare.dismiss()
+                self._spare.dismiss()
             else:  # after a fork it is somebody else's
-                spare.hang_up()
+                self._spare.hang_up()
+            self._spare = None  # not sooner: if it could not be killed, the next to end it will try again
 
     def _stop(self) -> None:
         self._rest()

@@ -25,6 +25,7 @@ from .config import (
     TimeOffset,
 )
 from .errors import ConfigInvalid
+from .idmap import default_mappings
 from .records import loads
 from .spec_mounts import devices, id_mappings, mounts, propagation
 from .spec_process import ProcessSpec, process_from_json, settle
@@ -32,9 +33,8 @@ from .spec_reader import I64, Object
 from .spec_resources import cgroup, limits_from_json
 from .spec_seccomp import seccomp
 from .strictjson import shortened
-from .sys.mempolicy import MPOL, MPOL_F
-from .sys.personality import PER
 from .validate import ConfigValidator
+from .validate_scheduling import MEMORY_FLAGS, MEMORY_POLICIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ def load_bundle(path: str | os.PathLike[str], *, systemd_cgroup: bool = False, r
     config.annotations = _annotations(given)
     config.hooks = _hooks(given)
     linux = given.object("linux") or Object({}, "linux")
-    _linux(config, linux, warnings)
+    _linux(config, linux)
+    if rootless and config.namespaces.creates("NEWUSER") and not (config.uid_mappings or config.gid_mappings):
+        config.uid_mappings, config.gid_mappings = default_mappings()  # crun's template leaves them to the runtime
     config.cgroups = cgroup(linux, id=id, systemd=systemd_cgroup, rootless=rootless, warnings=warnings)
     config.mounts = mounts(given, folder, config)
     if process is not None:
@@ -211,7 +213,7 @@ def _annotations(given: Object) -> dict[str, str]:
     return annotations
 
 
-def _linux(config: Config, linux: Object, warnings: list[str]) -> None:
+def _linux(config: Config, linux: Object) -> None:
     """Read what is in `linux`, but for the cgroup."""
     config.namespaces = _namespaces(linux)
     config.uid_mappings, config.gid_mappings = id_mappings(linux, "uidMappings"), id_mappings(linux, "gidMappings")
@@ -252,14 +254,14 @@ def _personality(given: Object | None) -> int | None:
         return None
     if given.strings("flags"):  # the specification has names for none
         raise given.wrong("flags", "no flag is known to the specification", hint="leave it out")
-    return given.word("domain", {"LINUX": int(PER.LINUX), "LINUX32": int(PER.LINUX32)})
+    return given.word("domain", {"LINUX": 0, "LINUX32": 8})
 
 
 def _memory_policy(given: Object | None) -> MemoryPolicy | None:
     if given is None:
         return None
-    return MemoryPolicy(mode=given.word("mode", {f"MPOL_{mode.name}": int(mode) for mode in MPOL}),
-                        flags=sum({*given.words("flags", {f"MPOL_F_{flag.name}": int(flag) for flag in MPOL_F})}),
+    return MemoryPolicy(mode=given.word("mode", MEMORY_POLICIES),
+                        flags=sum({*given.words("flags", MEMORY_FLAGS)}),
                         nodes="".join(given.text("nodes").split()))
 
 

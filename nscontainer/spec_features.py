@@ -8,8 +8,8 @@ from . import __version__
 from .config import ARCHITECTURES, Action
 from .mounts.options import WORDS
 from .sys.capability import CAP
-from .sys.mempolicy import MPOL, MPOL_F
 from .validate import NOT_YET
+from .validate_scheduling import MEMORY_FLAGS, MEMORY_POLICIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def features() -> dict[str, Any]:
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},
-            "memoryPolicy": {"modes": [f"MPOL_{mode.name}" for mode in MPOL],
-                             "flags": [f"MPOL_F_{flag.name}" for flag in MPOL_F]},
+            "memoryPolicy": {"modes": list(MEMORY_POLICIES), "flags": list(MEMORY_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": False},
         },

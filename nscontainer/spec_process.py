@@ -4,15 +4,13 @@ Read    the OCI runtime specification, config.md, "Process"
 """
 from __future__ import annotations
 
-from . import validate_scheduling
 from .config import Capabilities, Config, CPUAffinity, IOPriority, Rlimit, Scheduler
 from .errors import ConfigInvalid
 from .spec_reader import U64, Object
 from .strictjson import shortened
 from .sys.capability import CAP
 from .sys.resource import RLIMIT
-from .sys.scheduling import IOPRIO_CLASS, SCHED, SCHED_FLAG
-from .user import LARGEST_ID
+from .validate_scheduling import IO_CLASSES, POLICIES, SCHEDULER_FLAGS, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +20,7 @@ __all__ = ["ProcessSpec", "process_from_json", "settle"]
 
 _RLIMITS = {f"RLIMIT_{limit.name}": int(limit) for limit in RLIMIT}
 _CAPABILITIES = frozenset(f"CAP_{name}" for name in CAP.__members__)
+_LARGEST_ID = (1 << 31) - 1  # as in user.py
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 
@@ -104,8 +103,8 @@ def settle(config: Config, process: ProcessSpec) -> None:
 def _user(user: Object | None) -> tuple[str, tuple[str, ...], int | None]:
     if user is None:
         return "0:0", (), None
-    uid, gid = (user.number(key, 0, LARGEST_ID) for key in ("uid", "gid"))
-    gids = user.numbers("additionalGids", 0, LARGEST_ID)
+    uid, gid = (user.number(key, 0, _LARGEST_ID) for key in ("uid", "gid"))
+    gids = user.numbers("additionalGids", 0, _LARGEST_ID)
     return f"{uid}:{gid}", tuple(map(str, gids)), user.integer("umask", 0, 0o777)
 
 
@@ -136,8 +135,8 @@ def _scheduler(given: Object | None) -> Scheduler | None:
     if given is None:
         return None
     made = Scheduler(
-        policy=given.word("policy", {f"SCHED_{policy.name}": int(policy) for policy in SCHED}),
-        flags=sum({*given.words("flags", {f"SCHED_FLAG_{flag.name}": int(flag) for flag in SCHED_FLAG})}),
+        policy=given.word("policy", POLICIES),
+        flags=sum({*given.words("flags", SCHEDULER_FLAGS)}),
         nice=given.number("nice", -20, 19), priority=given.number("priority", 0, 99),
         **{key: given.number(key, 0, U64) for key in ("runtime", "deadline", "period")})
     _checked(given, "scheduler", Config(scheduler=made))
@@ -147,7 +146,7 @@ def _scheduler(given: Object | None) -> Scheduler | None:
 def _io_priority(given: Object | None) -> IOPriority | None:
     if given is None:
         return None
-    return IOPriority(io_class=given.word("class", {f"IOPRIO_CLASS_{kind.name}": int(kind) for kind in IOPRIO_CLASS}),
+    return IOPriority(io_class=given.word("class", IO_CLASSES),
                       priority=given.number("priority", 0, 7))
 
 
@@ -162,7 +161,7 @@ def _affinity(given: Object | None) -> CPUAffinity | None:
 def _checked(given: Object, name: str, config: Config) -> None:
     """Refuse now what the validator would refuse: the process of exec is in no config that is validated."""
     try:
-        validate_scheduling.check(config)
+        check(config)
     except ConfigInvalid as error:
         raise ConfigInvalid(given.at + error.path[len(name):], error.problem, hint=error.hint) from None
 

@@ -14,17 +14,29 @@ if TYPE_CHECKING:
 
     from .config import Config, MemoryPolicy, Scheduler
 
-__all__ = ["check"]
+__all__ = ["IO_CLASSES", "MEMORY_FLAGS", "MEMORY_POLICIES", "POLICIES", "SCHEDULER_FLAGS", "check"]
+
+# The specification's words. The classes in sys/ have the same; to have those, the caller would load what only the
+# child calls.
+POLICIES: Final = {f"SCHED_{name}": number for number, name in enumerate(
+    ("OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE"))}
+SCHEDULER_FLAGS: Final = {f"SCHED_FLAG_{name}": 1 << bit for bit, name in enumerate(
+    ("RESET_ON_FORK", "RECLAIM", "DL_OVERRUN", "KEEP_POLICY", "KEEP_PARAMS", "UTIL_CLAMP_MIN", "UTIL_CLAMP_MAX"))}
+IO_CLASSES: Final = {f"IOPRIO_CLASS_{name}": number for number, name in enumerate(("RT", "BE", "IDLE"), 1)}
+MEMORY_POLICIES: Final = {f"MPOL_{name}": number for number, name in enumerate(
+    ("DEFAULT", "PREFERRED", "BIND", "INTERLEAVE", "LOCAL", "PREFERRED_MANY", "WEIGHTED_INTERLEAVE"))}
+MEMORY_FLAGS: Final = {f"MPOL_F_{name}": 1 << bit for bit, name in enumerate(
+    ("NUMA_BALANCING", "RELATIVE_NODES", "STATIC_NODES"), 13)}
 
 HIGHEST: Final = 8191       # CPU or node: CONFIG_NR_CPUS goes no further on any machine
 _NICE = (0, 3)              # OTHER, BATCH
 _REAL_TIME = (1, 2)         # FIFO, RR
 _DEADLINE = 6
-_SCHEDULERS = ("SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE")
-_FLAGS = 0x7F
+_SCHEDULERS = tuple(POLICIES)
+_FLAGS = sum(SCHEDULER_FLAGS.values())
 _NO_NODES = (0, 4)          # MPOL_DEFAULT, MPOL_LOCAL
 _SOME_NODES = (2, 3, 5, 6)  # MPOL_BIND, INTERLEAVE, PREFERRED_MANY, WEIGHTED_INTERLEAVE
-_MODE_FLAGS = 0xE000
+_MODE_FLAGS = sum(MEMORY_FLAGS.values())
 
 
 def check(config: Config) -> None:

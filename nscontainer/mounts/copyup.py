@@ -35,7 +35,7 @@ def copy_up(source: int, target: int) -> None:
     """
     try:
         _folder(source, target, DEEPEST)
-    except SyscallError:
+    except (SyscallError, SetupError):
         raise
     except OSError as error:
         raise SyscallError("copy", error.errno or 0, error.filename) from None
