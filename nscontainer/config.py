@@ -211,6 +211,7 @@ class Mount(Record):
     uid_mappings: tuple[IDMap, ...] = many(IDMap)    # an id-mapped mount: host_id is the file's, as in a user namespace
     gid_mappings: tuple[IDMap, ...] = many(IDMap)
     copy_up: bool = boolean()            # a tmpfs begins with what the image has at its place
+    clear_flags: int = unsigned(32)      # MS_* that the source of a bind mount may have, and this one has not
 
 
 # --------------------------------------------------------------------------------------------------------- network

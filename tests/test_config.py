@@ -63,7 +63,7 @@ KEYS: dict[type[Record], tuple[str, str]] = {
     IDMap: ("container_id host_id size", ""),
     Namespace: ("type path", ""),
     Mount: ("source destination device flags propagation_flags data relabel premount_cmds postmount_cmds",
-            "recursive_set recursive_clear uid_mappings gid_mappings copy_up"),
+            "recursive_set recursive_clear uid_mappings gid_mappings copy_up clear_flags"),
     Command: ("path args env dir", ""),
     Device: ("type path major minor permissions file_mode uid gid", ""),
     Network: (("type name bridge mac_address address gateway ipv6_address ipv6_gateway mtu txqueuelen "
@@ -106,7 +106,7 @@ FULL = Config(
     no_pivot_root=True, parent_death_signal=9, pivot_dir="p", rootfs="/r", readonlyfs=True,
     root_propagation=MS.PRIVATE | MS.REC,
     mounts=(Mount("s", "/d", "tmpfs", MS.NOSUID, (MS.SHARED,), "size=1m", "z", (COMMAND,), (COMMAND,), 1, 2,
-                  (IDMap(0, 1, 2),), (IDMap(3, 4, 5),), True),),
+                  (IDMap(0, 1, 2),), (IDMap(3, 4, 5),), True, 6),),
     devices=(DEVICE,), mount_label="ml", hostname="h",
     namespaces=Namespaces([Namespace(NamespaceType.NEWNS, "/p")]), capabilities=("CAP_KILL",),
     networks=(Network("veth", "eth0", "b", "m", "a", "g", "6", "7", 1500, 9, "v", True),),

@@ -385,6 +385,12 @@ def test_the_options_make_a_bind_mount(load: Load, options: list[str], type: str
     assert mount.flags & MS.BIND
 
 
+def test_a_bind_mount_can_lose_what_its_source_has(load: Load) -> None:
+    mount = _mounted(load, source="/s", options=["bind", "rw", "nosuid", "suid", "dev", "nodev"])
+    assert mount.flags == MS.BIND | MS.NODEV
+    assert mount.clear_flags == MS.RDONLY | MS.NOSUID
+
+
 def test_recursive_options_of_a_new_file_system_are_plain_ones(load: Load) -> None:
     mount = _mounted(load, type="tmpfs", options=["rro", "rnosuid", "noexec", "rexec", "rnoatime"])
     assert mount.flags == MS.RDONLY | MS.NOSUID | MS.NOATIME
