@@ -7,7 +7,7 @@ from errno import ENOENT, ESRCH
 
 from . import gate, hooks, idmap, namespaces
 from .cgroups.manager import manager_for
-from .config import CommandHook, Config, HookState, OCIState
+from .config import Action, CommandHook, Config, HookState, OCIState
 from .errors import (
     ContainerError,
     ContainerNotExists,
@@ -224,7 +224,7 @@ class Container:
             if link is None or self._init is None:
                 raise ContainerNotRunning(f"container {self.id!r} does not wait to be started")
             try:
-                if self._config.seccomp is not None and (filter := self._filter()) and filter["notifies"]:
+                if self._asks() and (filter := self._filter()) and filter["notifies"]:
                     self._pass_listener(gate.listener(link), None, self._init.pid, "created")
                 gate.hear_out(link)
             finally:
@@ -374,6 +374,12 @@ class Container:
 
             warn(f"no machine has a system call {', '.join(filter.skipped)}: left out", RuntimeWarning, stacklevel=4)
         return {"code": filter.code.hex(), "flags": filter.flags, "notifies": filter.notifies}
+
+    def _asks(self) -> bool:
+        """Say whether the profile leaves some system calls to somebody to answer."""
+        profile = self._config.seccomp
+        return profile is not None and Action.NOTIFY in (
+            profile.default_action, *(rule.action for rule in profile.syscalls))
 
     def _pass_listener(self, listener: int, process: Process | None, pid: int, status: str) -> None:
         """Give the listener to the program that the config names, or to whoever has the process object."""
