@@ -61,7 +61,7 @@ KEYS: dict[type[Record], tuple[str, str]] = {
     Command: ("path args env dir", ""),
     Device: ("type path major minor permissions file_mode uid gid", ""),
     Network: (("type name bridge mac_address address gateway ipv6_address ipv6_gateway mtu txqueuelen "
-               "host_interface_name hairpin_mode"), ""),
+               "host_interface_name hairpin_mode"), "parent mode"),
     Route: ("destination source gateway interface_name", ""),
     HookState: ("version id pid root", ""),
     HugepageLimit: ("page_size limit", ""),

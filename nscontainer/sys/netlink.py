@@ -159,6 +159,8 @@ class Netlink:
         if fd >= 0:
             close(fd)
 
+    __del__ = close
+
     def change(self, name: str, kind: int, flags: int, body: bytes, path: object = None, /, **details: object) -> None:
         """Send a message and wait until the kernel has done it; *name*, *path* and *details* are for the error."""
         for _ in self._messages(name, path, details, self._send(kind, flags | _ACK, body)):

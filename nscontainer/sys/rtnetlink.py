@@ -13,12 +13,10 @@ from struct import Struct
 from ..errors import SyscallError
 from .flags import Enumeration, Flags
 from .inet import family_of, inet_ntop
+from .netdevice import interface_name_wrong
 from .netlink import Netlink, attribute, attributes, nested, string, unsigned, words
 
-__all__ = ["COUNTERS", "IFA_F", "IFF", "LONGEST_NAME", "RTM", "RT_SCOPE", "Address", "Link", "Neighbour", "Route",
-           "Rtnetlink", "interface_name_wrong"]
-
-LONGEST_NAME = 15  # bytes: IFNAMSIZ without the NUL
+__all__ = ["COUNTERS", "IFA_F", "IFF", "RTM", "RT_SCOPE", "Address", "Link", "Neighbour", "Route", "Rtnetlink"]
 
 
 class RTM(Enumeration):
@@ -97,19 +95,6 @@ _Rtmsg = Struct("=BBBBBBBBI")       # family, length of destination and source, 
 _Ndmsg = Struct("=BxxxiHBB")        # family, index, state, flags, type
 _Stats64 = Struct("=8Q")            # the beginning of struct rtnl_link_stats64
 COUNTERS = ("rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped")
-
-
-def interface_name_wrong(name: str) -> str | None:
-    """Return why no interface can have that name, or None: dev_valid_name() in Linux, net/core/dev.c."""
-    size = len(name.encode(errors="surrogateescape"))
-    if not 0 < size <= LONGEST_NAME:
-        return f"{size} bytes; an interface's name has 1 to {LONGEST_NAME}" if name else "is empty"
-    if name in (".", "..") or not name.isprintable() or not _NOT_IN_NAMES.isdisjoint(name):
-        return f"{name!r} is no interface's name"
-    return None
-
-
-_NOT_IN_NAMES = frozenset("/:% \t\n\v\f\r\0")  # a percent sign asks for a number in its place
 
 
 class Link:
@@ -276,9 +261,12 @@ class Rtnetlink(Netlink):
         body = _info(index, family=_AF_BRIDGE) + nested(_IFLA_PROTINFO, unsigned(_BRPORT_MODE, int(on), 8))
         self.change("RTM_SETLINK", _SETLINK, 0, body, index=index, hairpin=on)
 
-    def delete_link(self, index: int) -> None:
+    def delete_link(self, which: str | int) -> None:
         """Remove an interface; of a veth pair, both. ENODEV: there is none; EOPNOTSUPP: it is a piece of hardware."""
-        self.change("RTM_DELLINK", _DELLINK, 0, _info(index), index=index)
+        if isinstance(which, str):
+            self.change("RTM_DELLINK", _DELLINK, 0, _info() + _name(which), which)
+        else:
+            self.change("RTM_DELLINK", _DELLINK, 0, _info(which), index=which)
 
     # --- addresses
 
