@@ -138,6 +138,8 @@ class Container:
             validate.networks(config, {})
             wiring = outside.wire(config.networks, self._init.pid, self._alias(), first)
             try:
+                if self._init.poll():  # then its pid may have been somebody else's by now
+                    raise ContainerNotRunning(f"container {self.id!r} has ended")
                 wiring.set_up(f"networks[{first}]", config.networks[first])
                 self._reconfigure(config)
             except BaseException:

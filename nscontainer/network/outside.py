@@ -89,19 +89,28 @@ def socket_in(namespace: int) -> Rtnetlink:
 
 
 class Wiring:
-    """The interfaces that are made for one container at one time; take_back() removes them again."""
+    """The interfaces that are made for one container at one time; take_back() removes them again.
 
-    def __init__(self, namespace: int, alias: str) -> None:
-        self._namespace, self._alias = namespace, alias
+    They go into the network of process *pid*, and bear *alias*.
+    """
+
+    def __init__(self, pid: int, alias: str) -> None:
+        self._alias = alias
         self._host = Rtnetlink()
         self._there: Rtnetlink | None = None
         self._made: list[tuple[Rtnetlink, str | int]] = []
+        self._namespace = open_network(pid)
 
     def close(self) -> None:
-        """Close the sockets; the interfaces stay."""
-        self._host.close()
-        if self._there is not None:
-            self._there.close()
+        """Close what it is done with; the interfaces stay."""
+        namespace, self._namespace = self._namespace, -1
+        try:
+            self._host.close()
+            if self._there is not None:
+                self._there.close()
+        finally:
+            if namespace >= 0:
+                close(namespace)
 
     @property
     def there(self) -> Rtnetlink:
@@ -281,18 +290,14 @@ def clear(config: Config, alias: str) -> None:
 
 def wire(networks: Sequence[Network], pid: int, alias: str, first: int = 0) -> Wiring:
     """Make the interfaces of a new container's first process, from the network at *first* on; all of them, or none."""
-    namespace = open_network(pid)
+    wiring = Wiring(pid, alias)
     try:
-        wiring = Wiring(namespace, alias)
+        for at, network in enumerate(networks[first:], first):
+            wiring.make(f"networks[{at}]", network)
+    except BaseException:
         try:
-            for at, network in enumerate(networks[first:], first):
-                wiring.make(f"networks[{at}]", network)
-        except BaseException:
-            try:
-                wiring.take_back()
-            finally:
-                wiring.close()
-            raise
-        return wiring
-    finally:
-        close(namespace)
+            wiring.take_back()
+        finally:
+            wiring.close()
+        raise
+    return wiring
