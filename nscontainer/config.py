@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ARCHITECTURES", "Action", "Arg", "Capabilities", "Cgroup", "Command", "CommandHook", "Config", "Device",
     "FreezerState", "FunctionHook", "HookState", "Hooks", "HugepageLimit", "IDMap", "IfPrioMap", "Landlock",
-    "LandlockPaths", "LandlockPorts", "Mount", "Namespace", "NamespaceType", "Namespaces", "Network", "Operator",
-    "Rlimit", "Route", "Seccomp", "Syscall", "ThrottleDevice", "TimeOffset", "WeightDevice", "host_id",
+    "LandlockPaths", "LandlockPorts", "Mount", "Namespace", "NamespaceType", "Namespaces", "NetDevice", "Network",
+    "Operator", "Rlimit", "Route", "Seccomp", "Syscall", "ThrottleDevice", "TimeOffset", "WeightDevice", "host_id",
 ]
 
 _U32 = (1 << 32) - 1
@@ -231,6 +231,12 @@ class Network(Record):
     # not libcontainer's
     parent: str = text()                 # the host's interface that a macvlan or ipvlan works through
     mode: str = text()                   # macvlan: private, vepa, bridge, passthru; ipvlan: l2, l3, l3s
+
+
+class NetDevice(Record):
+    """An interface of the host that becomes the container's, with its addresses. It does not come back."""
+
+    name: str = text()                   # inside; none: as on the host; "eth%d" takes the first number that is free
 
 
 class Route(Record):
@@ -473,6 +479,7 @@ class Config(Record):
     ephemeral: bool = boolean()                      # what is written to / goes to memory and is gone in the end
     landlock: Landlock | None = one(Landlock)
     no_new_keyring: bool = boolean()                 # keep the caller's session keyring: session-keyring(7)
+    net_devices: dict[str, NetDevice] = many_by_name(NetDevice)   # by their names on the host
 
     def host_uid(self) -> int:
         """Return what the container's root is on the host; ConfigInvalid when its user namespace has no root."""

@@ -185,7 +185,8 @@ class Container:
 
     def _wired(self) -> bool:
         """Whether it has interfaces that somebody must make: most containers have the loopback's alone."""
-        return any(network.type != "loopback" for network in self._config.networks)
+        config = self._config
+        return bool(config.net_devices) or any(network.type != "loopback" for network in config.networks)
 
     def _clear_links(self) -> None:
         """Remove the interfaces that are left of it."""
@@ -329,7 +330,7 @@ class Container:
                             self._adjust_oom_score(child.pid, config.oom_score_adj)
                     self._raise_limits(child.pid)
                     if self._wired():
-                        wiring = outside.wire(config.networks, child.pid, self._alias())
+                        wiring = outside.wire(config.networks, child.pid, self._alias(), 0, config.net_devices)
                     birth.tell(message, descriptors)
                     self._remember(child, streams)
                     streams.given()

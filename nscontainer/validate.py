@@ -53,6 +53,7 @@ NOT_YET: Final = (
 NEEDS: Final = (
     ("networks", "NEWNET", False),
     ("routes", "NEWNET", False),
+    ("net_devices", "NEWNET", False),
     ("hostname", "NEWUTS", False),
     ("mask_paths", "NEWNS", True),
     ("readonly_paths", "NEWNS", True),
@@ -574,6 +575,8 @@ def networks(config: Config, kinds: Kinds) -> None:
         validate_network.check(config.networks)
     if config.routes:
         validate_network.check_routes(config.routes)
+    if config.net_devices:
+        validate_network.check_devices(config.net_devices, config.networks)
 
 
 def clocks(config: Config, kinds: Kinds) -> None:

@@ -5,6 +5,7 @@ The kernel says of most of these EINVAL and no more, in the middle of a start.
 from __future__ import annotations
 
 from .errors import ConfigInvalid
+from .strictjson import joined, step
 from .sys.inet import in_network, inet_pton, mac_bytes, parse_prefix
 from .sys.netdevice import interface_name_wrong
 
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Final
 
-    from .config import Network, Route
+    from .config import NetDevice, Network, Route
 
-__all__ = ["MODES", "NETWORKS", "check", "check_routes"]
+__all__ = ["MODES", "NETWORKS", "check", "check_devices", "check_routes"]
 
 # A type of network, and which fields it does not know.
 NETWORKS: Final = {
@@ -117,6 +118,24 @@ def _address(at: str, text: str) -> bytes:
         return inet_pton(text)
     except ValueError as error:
         raise ConfigInvalid(at, str(error), hint="it takes no prefix length" if "/" in text else None) from None
+
+
+def check_devices(devices: dict[str, NetDevice], networks: Iterable[Network]) -> None:
+    """What is taken over from the host gets a name that nothing else in the container has."""
+    taken = {network.name: f"networks[{index}]" for index, network in enumerate(networks)}
+    for name, device in devices.items():
+        at = joined("net_devices", step(name))
+        inside = device.name or name
+        # The kernel puts the first number that is free in the place of %d: dev_alloc_name() in net/core/dev.c.
+        numbered = inside.endswith("%d") and name != inside
+        wrong = interface_name_wrong(name) or interface_name_wrong(inside[:-2] + "00" if numbered else inside)
+        if wrong is not None:
+            raise ConfigInvalid(at if interface_name_wrong(name) else f"{at}.name", wrong)
+        if "lo" in (name, inside):
+            raise ConfigInvalid(at, "'lo' is the loopback interface, of which every network has its own")
+        if not numbered and taken.setdefault(inside, at) != at:
+            raise ConfigInvalid(f"{at}.name", f"{taken[inside]} has the name {inside!r} already",
+                                hint="choose another, or let it end in %d")
 
 
 def check_routes(routes: Iterable[Route]) -> None:

@@ -30,6 +30,7 @@ from nscontainer.config import (
     Namespace,
     Namespaces,
     NamespaceType,
+    NetDevice,
     Network,
     Operator,
     Rlimit,
@@ -52,7 +53,7 @@ KEYS: dict[type[Record], tuple[str, str]] = {
         "no_pivot_root parent_death_signal pivot_dir rootfs readonlyfs rootPropagation mounts devices mount_label "
         "hostname namespaces capabilities networks routes cgroups apparmor_profile process_label rlimits oom_score_adj "
         "additional_groups uid_mappings gid_mappings mask_paths readonly_paths sysctl seccomp version"),
-        "domainname no_new_privileges umask time_offsets ephemeral landlock no_new_keyring"),
+        "domainname no_new_privileges umask time_offsets ephemeral landlock no_new_keyring net_devices"),
     Rlimit: ("type hard soft", ""),
     IDMap: ("container_id host_id size", ""),
     Namespace: ("type path", ""),
@@ -62,6 +63,7 @@ KEYS: dict[type[Record], tuple[str, str]] = {
     Device: ("type path major minor permissions file_mode uid gid", ""),
     Network: (("type name bridge mac_address address gateway ipv6_address ipv6_gateway mtu txqueuelen "
                "host_interface_name hairpin_mode"), "parent mode"),
+    NetDevice: ("", "name"),
     Route: ("destination source gateway interface_name", ""),
     HookState: ("version id pid root", ""),
     HugepageLimit: ("page_size limit", ""),
@@ -98,7 +100,7 @@ FULL = Config(
                   (IDMap(0, 1, 2),), (IDMap(3, 4, 5),)),),
     devices=(DEVICE,), mount_label="ml", hostname="h",
     namespaces=Namespaces([Namespace(NamespaceType.NEWNS, "/p")]), capabilities=("CAP_KILL",),
-    networks=(Network("veth", "eth0", "b", "m", "a", "g", "6", "7", 1500, 9, "v", True),),
+    networks=(Network("veth", "eth0", "b", "m", "a", "g", "6", "7", 1500, 9, "v", True, "p", "l2"),),
     routes=(Route("d", "s", "g", "i"),),
     cgroups=Cgroup(
         "n", "p", True, (DEVICE,), (DEVICE,), 1, 2, 3, 4, 60, True, 5, 6, 7, 8, 9, "0-1", "0", 10, 11,
@@ -113,7 +115,8 @@ FULL = Config(
         1, 2, "/l", "m", True),
     version="1", domainname="d", no_new_privileges=True, umask=0o77, time_offsets={"monotonic": TimeOffset(-1, 2)},
     ephemeral=True, landlock=Landlock(("read",), (LandlockPaths(("/usr",), ("read",)),), ("all",),
-                                      (LandlockPorts((80,), ("bind_tcp",)),), ("signal",), True), no_new_keyring=True)
+                                      (LandlockPorts((80,), ("bind_tcp",)),), ("signal",), True), no_new_keyring=True,
+    net_devices={"eth1": NetDevice("wan")})
 
 
 @pytest.mark.parametrize("kind", KEYS)

@@ -26,7 +26,7 @@ from nscontainer import (
 from nscontainer.network import outside
 from nscontainer.sys import libc
 from nscontainer.sys.clone import CLONE, unshare
-from nscontainer.sys.inet import mac_text
+from nscontainer.sys.inet import inet_ntop, mac_text, parse_prefix
 from nscontainer.sys.rtnetlink import Rtnetlink
 from nscontainer.validate import ConfigValidator
 
@@ -59,7 +59,7 @@ class Host:
 def on_bridge(in_child: Callable[..., Any], busybox_template: Path, tmp_path: Path) -> OnBridge:
     """Run a function that takes a Host in a child; at its end nothing of its containers may be among the interfaces."""
     def run(function: Callable[[Host], Any]) -> Any:
-        def inside() -> Any:
+        def alone() -> Any:
             unshare(CLONE.NEWNET)
             with Factory(tmp_path / "state") as factory:
                 host = Host(factory, busybox_template)
@@ -67,7 +67,7 @@ def on_bridge(in_child: Callable[..., Any], busybox_template: Path, tmp_path: Pa
                 assert [host.links(), os.listdir(tmp_path / "state")] == [[], []]
             return result
 
-        return in_child(inside)
+        return in_child(alone)
 
     return run
 
@@ -83,6 +83,15 @@ def sleeping(container: Container) -> Process:
     process = Process(["sleep", "30"], env=ENVIRONMENT)
     container.start(process)
     return process
+
+
+def inside(container: Container) -> Rtnetlink:
+    """Return a socket to the container's network."""
+    namespace = outside.open_network(container.state().init_process_pid)
+    try:
+        return outside.socket_in(namespace)
+    finally:
+        os.close(namespace)
 
 
 def refused(action: Callable[[], object]) -> ContainerError:
@@ -128,19 +137,17 @@ def test_both_ends_are_as_described(on_bridge: OnBridge) -> None:
                                       host_interface_name="vhost", gateway="10.5.0.1", ipv6_gateway="fd05::1")) as one:
             sleeping(one)
             end = host.kernel.link("vhost")
-            namespace = outside.open_network(one.state().init_process_pid)
-            with outside.socket_in(namespace) as there:
-                inside = there.link("eth0")
-                addresses = [f"{a.address.hex()}/{a.prefix}" for a in there.addresses(inside.index) if a.scope == 0]
+            with inside(one) as there:
+                other = there.link("eth0")
+                addresses = [f"{a.address.hex()}/{a.prefix}" for a in there.addresses(other.index) if a.scope == 0]
                 gateways = [route.gateway.hex() for family in (2, 10) for route in there.routes(family)
                             if route.gateway]
-            os.close(namespace)
-            return [[inside.up, inside.mtu, inside.txqueuelen, mac_text(inside.mac)],
+            return [[other.up, other.mtu, other.txqueuelen, mac_text(other.mac)],
                     [end.up, end.mtu, end.txqueuelen, end.master == host.kernel.link("br0").index, end.alias],
                     addresses, gateways]
 
-    inside, end, addresses, gateways = on_bridge(look)
-    assert inside == [True, 1400, 77, "02:00:00:00:00:07"]
+    other, end, addresses, gateways = on_bridge(look)
+    assert other == [True, 1400, 77, "02:00:00:00:00:07"]
     assert end[:4] == [True, 1400, 77, True] and end[4].startswith("nscontainer /") and end[4].endswith("/state/a")
     assert addresses == ["0a050002/24", f"fd05{'00' * 13}02/64"]
     assert gateways == ["0a050001", f"fd05{'00' * 13}01"]
@@ -376,6 +383,113 @@ def test_what_only_has_the_same_name_is_not_removed(on_bridge: OnBridge) -> None
         return found
 
     assert on_bridge(replace) == ["lo", "br0", "vhost"]
+
+
+# --- interfaces that are taken over
+
+
+def with_device(host: Host, name: str = "wan0", *addresses: str) -> int:
+    """Give the host an interface that is up, one end of a pair, and return its index."""
+    here = os.open("/proc/self/ns/net", os.O_RDONLY)
+    host.kernel.new_veth(name, f"{name}p", here)
+    os.close(here)
+    for end in (f"{name}p", name):
+        host.kernel.set_link(host.kernel.link(end).index, up=True)
+    index = host.kernel.link(name).index
+    for address in addresses:
+        host.kernel.new_address(index, *parse_prefix(address))
+    return index
+
+
+def described(kernel: Rtnetlink, name: str) -> list[Any]:
+    """Return whether an interface is up, and its addresses that reach further than the link."""
+    link = kernel.link(name)
+    return [link.up, *sorted(f"{inet_ntop(one.address)}/{one.prefix}" for one in kernel.addresses(link.index)
+                             if one.scope == 0)]
+
+
+@pytest.mark.parametrize("wanted, name", [("", "wan0"), ("eth0", "eth0"), ("eth%d", "eth0")])
+def test_an_interface_of_the_host_becomes_the_containers_with_its_addresses(
+        on_bridge: OnBridge, wanted: str, name: str) -> None:
+    def take(host: Host) -> list[Any]:
+        with_device(host, "wan0", "10.7.0.2/24", "fd07::2/64")
+        with host.container("a", net_devices={"wan0": {"name": wanted}}) as one:
+            sleeping(one)
+            with inside(one) as there:
+                return [described(there, name), [link.name for link in host.kernel.links()][2:]]
+
+    assert on_bridge(take) == [[True, "10.7.0.2/24", "fd07::2/64"], ["wan0p"]]
+
+
+def test_a_number_is_found_for_a_name_that_is_taken(on_bridge: OnBridge) -> None:
+    def take(host: Host) -> list[str]:
+        with_device(host, "wan0")
+        with_device(host, "wan1")
+        with host.container("a", net_devices={"wan0": {"name": "eth0"}, "wan1": {"name": "eth%d"}}) as one:
+            return run_in(one, "ls", "/sys/class/net")[0].split()
+
+    assert on_bridge(take) == ["eth0", "eth1", "lo"]
+
+
+@pytest.mark.parametrize("changes", [
+    {"networks": [veth(2, name="eth1", bridge="br9")]}, {"routes": [{"interface_name": "eth9"}]},
+    {"net_devices": {"wan0": {"name": "eth0"}, "nosuch0": {}}}])
+def test_a_start_that_fails_gives_the_interface_back_as_it_was(on_bridge: OnBridge, changes: dict[str, Any]) -> None:
+    def start(host: Host) -> list[Any]:
+        with_device(host, "wan0", "10.7.0.2/24", "fd07::2/64")
+        config = standard(host.rootfs, **{"net_devices": {"wan0": {"name": "eth0"}}, **changes})
+        with host.factory.create("a", config) as one:
+            text = str(refused(lambda: sleeping(one)))
+        found = [text, described(host.kernel, "wan0")]
+        host.kernel.delete_link("wan0")
+        return found
+
+    text, found = on_bridge(start)
+    assert found == [True, "10.7.0.2/24", "fd07::2/64"]
+    assert "br9" in text or "eth9" in text or text.startswith("net_devices.nosuch0: the host has no interface")
+
+
+def test_a_name_that_is_taken_in_there_is_one_error(on_bridge: OnBridge) -> None:
+    def clash(host: Host) -> list[Any]:
+        with_device(host, "wan0")
+        with host.container("a", veth(2)) as first:
+            sleeping(first)
+            config = standard(host.rootfs, networks=[], net_devices={"wan0": {"name": "eth0"}})
+            config.namespaces = type(config.namespaces)(
+                Namespace(one.type, f"/proc/{first.state().init_process_pid}/ns/net" if one.type == "NEWNET" else "")
+                for one in config.namespaces)
+            with host.factory.create("b", config) as second:
+                text = str(refused(lambda: sleeping(second)))
+        found = [text, described(host.kernel, "wan0")]
+        host.kernel.delete_link("wan0")
+        return found
+
+    text, found = on_bridge(clash)
+    assert text.startswith("net_devices.wan0.name: the container's network has an interface 'eth0' already")
+    assert found == [True]
+
+
+@pytest.mark.parametrize("devices, path, problem", [
+    ({"a/b": {}}, 'net_devices["a/b"]', "no interface's name"),
+    ({"wan0": {"name": "a b"}}, "net_devices.wan0.name", "no interface's name"),
+    ({"wan0": {"name": "%d%d"}}, "net_devices.wan0.name", "no interface's name"),
+    ({"wan0": {"name": "fifteen-bytes%d"}}, None, ""),
+    ({"wan0": {"name": "sixteen-bytes-%d"}}, "net_devices.wan0.name", "16 bytes"),
+    ({"lo": {"name": "x"}}, "net_devices.lo", "'lo' is the loopback interface"),
+    ({"wan0": {"name": "eth0"}}, "net_devices.wan0.name", "networks[0] has the name 'eth0' already"),
+    ({"wan0": {"name": "x"}, "x": {}}, "net_devices.x.name", "net_devices.wan0 has the name 'x' already"),
+    ({"wan0": {"name": "eth%d"}}, None, ""),
+])
+def test_a_device_that_cannot_be_taken_over_is_one_complaint(
+        tmp_path: Path, devices: dict[str, Any], path: str | None, problem: str) -> None:
+    config = standard(tmp_path, networks=[veth(2)], net_devices=devices)
+    if path is None:
+        ConfigValidator().validate(config)
+        return
+    error = refused(lambda: ConfigValidator().validate(config))
+    assert isinstance(error, ConfigInvalid)
+    assert error.path == path
+    assert problem in error.problem
 
 
 # --- what goes wrong

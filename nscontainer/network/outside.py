@@ -15,19 +15,20 @@ from _thread import allocate_lock, start_new_thread
 from errno import EBUSY, EEXIST, ENODEV, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM
 
 from ..errors import ConfigInvalid, SyscallError, SystemError_
+from ..strictjson import joined, step
 from ..sys.clone import CLONE, setns
 from ..sys.files import AT_FDCWD, close, openat
 from ..sys.inet import mac_bytes
 from ..sys.netlink import unsigned
-from ..sys.rtnetlink import Rtnetlink
+from ..sys.rtnetlink import IFA_F, Rtnetlink
 from .inside import set_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..config import Config, Network
-    from ..sys.rtnetlink import Link
+    from ..config import Config, NetDevice, Network
+    from ..sys.rtnetlink import Address, Link
 
 __all__ = ["Wiring", "attach", "clear", "detach", "label", "named", "open_joined", "open_network",
            "remove", "socket_in", "wire"]
@@ -36,6 +37,7 @@ __all__ = ["Wiring", "attach", "clear", "detach", "label", "named", "open_joined
 _MACVLAN_MODES = {"": 4, "private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _IPVLAN_MODES = {"": 0, "l2": 0, "l3": 1, "l3s": 2}
 _LONGEST_ALIAS = 255
+_PERMANENT, _NOPREFIXROUTE, _NODAD = int(IFA_F.PERMANENT), int(IFA_F.NOPREFIXROUTE), int(IFA_F.NODAD)
 
 
 def named(networks: Iterable[Network]) -> tuple[Network, ...]:
@@ -99,6 +101,7 @@ class Wiring:
         self._host = Rtnetlink()
         self._there: Rtnetlink | None = None
         self._made: list[tuple[Rtnetlink, str | int]] = []
+        self._taken: list[tuple[Link, list[Address], set[int]]] = []
         self._namespace = open_network(pid)
 
     def close(self) -> None:
@@ -181,13 +184,59 @@ class Wiring:
         self._made[-1] = (there, link.index)
         there.set_link(link.index, alias=self._alias)
 
+    def take_over(self, at: str, name: str, new_name: str) -> None:
+        """Move an interface of the host into the container's network, with its lasting addresses, and set it up.
+
+        The kernel forgets the addresses of what moves. A *new_name* may end in %d.
+        """
+        link = _found(self._host, at, name)
+        kept = [one for one in self._host.addresses(link.index) if not one.scope and one.flags & _PERMANENT]
+        there = self.there
+        others = there.links()
+        before = {one.index for one in others}
+        if any(one.name == (new_name or name) for one in others):
+            raise ConfigInvalid(f"{at}.name", f"the container's network has an interface {new_name or name!r} already",
+                                hint="choose another name, or let it end in %d")
+        try:
+            self._host.set_link(link.index, up=False)
+            self._taken.append((link, kept, before))
+            self._host.set_link(link.index, name=new_name, namespace=self._namespace)
+        except SyscallError as error:
+            error.hint = ("to move an interface takes CAP_NET_ADMIN over both networks" if error.errno == EPERM else
+                          f"{at} cannot be moved")
+            raise
+        _settle(there, self._newcomer(before), kept, True)
+
+    def _newcomer(self, before: set[int]) -> int:
+        """Return the index of the one interface in the container's network that was not there before."""
+        for one in self.there.links():
+            if one.index not in before:
+                return one.index
+        raise SystemError_("the interface that was to be moved is in neither network")
+
+    def _give_back(self, link: Link, kept: list[Address], before: set[int]) -> None:
+        """Undo the last take_over() that is not undone yet."""
+        try:
+            self._host.link(link.name)
+        except SyscallError as error:
+            if error.errno != ENODEV:
+                raise
+            home = openat(AT_FDCWD, "/proc/thread-self/ns/net", os.O_RDONLY)
+            try:
+                index = self._newcomer(before)
+                self.there.set_link(index, up=False)
+                self.there.set_link(index, name=link.name, namespace=home)
+            finally:
+                close(home)
+        _settle(self._host, self._host.link(link.name).index, kept, link.up)
+
     def set_up(self, at: str, network: Network) -> None:
         """Do the container's half from here: for one that runs already."""
         set_up(self.there, at, network)
 
     def take_back(self) -> None:
-        """Remove what was made, the last first. What cannot be removed keeps nothing else from it."""
-        failed: SyscallError | None = None
+        """Remove what was made, the last first, and give back what was taken. No failure keeps the rest from it."""
+        failed: SystemError_ | None = None
         while self._made:
             kernel, which = self._made.pop()
             try:
@@ -195,8 +244,26 @@ class Wiring:
             except SyscallError as error:
                 if error.errno != ENODEV:  # the container's network is gone, and with it all that was in there
                     failed = failed or error
+        while self._taken:
+            try:
+                self._give_back(*self._taken.pop())
+            except SystemError_ as error:
+                failed = failed or error
         if failed is not None:
             raise failed
+
+
+def _settle(kernel: Rtnetlink, index: int, addresses: Iterable[Address], up: bool) -> None:
+    """Give an interface addresses, those it has among them, and set it up if it is to be."""
+    for one in addresses:
+        try:
+            kernel.new_address(index, one.address, one.prefix, flags=one.flags & _NOPREFIXROUTE | (
+                0 if len(one.address) == 4 else _NODAD))
+        except SyscallError as error:
+            if error.errno != EEXIST:
+                raise
+    if up:
+        kernel.set_link(index, up=True)
 
 
 def _mac(network: Network) -> bytes:
@@ -288,10 +355,16 @@ def clear(config: Config, alias: str) -> None:
             close(namespace)
 
 
-def wire(networks: Sequence[Network], pid: int, alias: str, first: int = 0) -> Wiring:
-    """Make the interfaces of a new container's first process, from the network at *first* on; all of them, or none."""
+def wire(networks: Sequence[Network], pid: int, alias: str, first: int = 0,
+         devices: dict[str, NetDevice] | None = None) -> Wiring:
+    """Make the interfaces of a container, from the network at *first* on, and take *devices* over: all, or none.
+
+    *pid* is a process in its network.
+    """
     wiring = Wiring(pid, alias)
     try:
+        for name, device in (devices or {}).items():
+            wiring.take_over(joined("net_devices", step(name)), name, device.name)
         for at, network in enumerate(networks[first:], first):
             wiring.make(f"networks[{at}]", network)
     except BaseException:

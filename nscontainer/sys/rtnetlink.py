@@ -241,7 +241,7 @@ class Rtnetlink(Netlink):
                  namespace: int | None = None) -> None:
         """Change an interface; what is not given stays. A *master* of 0 is none; *namespace* moves it.
 
-        EBUSY    a new *name*, and it is up
+        EBUSY    a new *name*, and it is up: before Linux 6.2
         EEXIST   there is one of that *name*, in *namespace* if that is given
         """
         body = [_info(index, _UP if up else 0, 0 if up is None else _UP), *_wishes(mac, mtu, txqueuelen)]
