@@ -201,8 +201,8 @@ def _root(folder: str, given: Object) -> tuple[str, bool]:
     # The bundle is its owner's to arrange, and a folder such as /var/run is a link: only what it is now counts.
     found = os.path.realpath(os.path.join(folder, path))
     if not os.path.isdir(found):
-        raise root.wrong("path", f"{found!r} is not a directory" if os.path.lexists(found)
-                         else f"{found!r} does not exist")
+        problem = "is not a directory" if os.path.lexists(found) else "does not exist"
+        raise root.wrong("path", f"{shortened(found)!r} {problem}")
     return found, root.boolean("readonly")
 
 

@@ -1,11 +1,12 @@
 """config.json of the OCI runtime specification: what engines write, into our words; and what is wrong, by its path."""
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,40 @@ def test_a_rule_that_does_not_hold_is_named_by_its_path_too(load: Load, change: 
     assert str(caught.value).startswith(complaint)
 
 
+def _places(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Find every place in a document, whatever stands there."""
+    if at:
+        yield at
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inside:
+        yield from _places(item, (*at, key))
+
+
+def _replaced(document: dict[str, Any], at: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(document)
+    inner: Any = changed
+    for key in at[:-1]:
+        inner = inner[key]
+    inner[at[-1]] = value
+    return changed
+
+
+def test_whatever_stands_anywhere_is_read_or_refused_with_a_path(tmp_path: Path) -> None:
+    document = merged(podman(), {"linux": {"resources": containerd()["linux"]["resources"]}})
+    folder = make_bundle(tmp_path, document)
+    values: list[Any] = [None, True, -1, 1 << 70, "x", "\0", [None], {"x": {}}]
+    for number, at in enumerate(_places(document)):
+        for value in values[number % 4::4]:  # all of them everywhere takes a second, and finds no more
+            (folder / "config.json").write_text(json.dumps(_replaced(document, at, value)))
+            try:
+                Validator().validate(load_bundle(folder, id="one").config)
+            except ConfigInvalid as error:
+                # There; or where it is missed: a namespace that another part needs, a limit without its other half.
+                top = error.path.split(".")[0].split("[")[0]
+                assert top in (at[0], "linux", "mounts", "hostname"), (at, value, str(error))
+                assert "\n" not in str(error)
+
+
 # --- process
 
 
@@ -383,6 +418,12 @@ def test_the_options_make_a_bind_mount(load: Load, options: list[str], type: str
     mount = _mounted(load, source="/s", type=type, options=options)
     assert mount.device == "bind"
     assert mount.flags & MS.BIND
+
+
+def test_a_bind_mount_can_lose_what_its_source_has(load: Load) -> None:
+    mount = _mounted(load, source="/s", options=["bind", "rw", "nosuid", "suid", "dev", "nodev"])
+    assert mount.flags == MS.BIND | MS.NODEV
+    assert mount.clear_flags == MS.RDONLY | MS.NOSUID
 
 
 def test_recursive_options_of_a_new_file_system_are_plain_ones(load: Load) -> None:
