@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         run as run,
     )
     from .process import DEVNULL as DEVNULL, ExitState as ExitState, PIPE as PIPE, Process as Process, STDOUT as STDOUT
+    from .sandbox import Veth as Veth
     from .state import State as State, Status as Status
     from .stats import NetworkInterface as NetworkInterface, Resources as Resources, Stats as Stats
 
@@ -73,6 +74,7 @@ _HOMES = {
     "console": ("Console",),
     "config": ("Capabilities", "Cgroup", "CommandHook", "Config", "Device", "FunctionHook", "Hooks", "IDMap",
                "Mount", "Namespace", "Namespaces", "NamespaceType", "NetDevice", "Network", "Rlimit", "Route"),
+    "sandbox": ("Veth",),
     "state": ("State", "Status"),
     "stats": ("NetworkInterface", "Resources", "Stats"),
     "errors": ("ConfigInvalid", "ConsoleExists", "ContainerError", "ContainerNotExists", "ContainerNotRunning",

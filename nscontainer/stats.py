@@ -1,6 +1,8 @@
 """The counters of a container: its cgroup's, and those of its network interfaces."""
 from __future__ import annotations
 
+from errno import ENODEV
+
 from .cgroups.stats import (
     BlkioStatEntry,
     BlkioStats,
@@ -12,6 +14,7 @@ from .cgroups.stats import (
     MemoryStats,
     ThrottlingData,
 )
+from .errors import SyscallError
 from .network import counters
 from .records import Record, many, one, text, unsigned
 
@@ -95,12 +98,16 @@ def interfaces(networks: Iterable[Network], pid: int) -> Iterator[NetworkInterfa
     """Yield the counters of each network but the loopback.
 
     A veth goes by its name on the host, and is counted there. The others have no end there: they go by their names
-    inside, and are counted there, where process *pid* is; if it is 0 they are left out.
+    inside, and are counted there, where process *pid* is. If that is 0, what is no longer there is left out.
     """
     inside: dict[str, dict[str, int]] | None = None
     for network in networks:
         if network.type == "veth":
-            yield interface(network.host_interface_name)
+            try:
+                yield interface(network.host_interface_name)
+            except SyscallError as error:
+                if pid or error.errno != ENODEV:  # with the last process the interface goes
+                    raise
         elif network.type != "loopback" and pid:
             inside = counters.read_counters_of(pid) if inside is None else inside
             yield NetworkInterface(name=network.name, **inside.get(network.name, {}))

@@ -21,7 +21,10 @@ from nscontainer import (
     Namespace,
     NamespaceType,
     Network,
+    Popen,
     Process,
+    Veth,
+    run,
 )
 from nscontainer.network import outside
 from nscontainer.sys import libc
@@ -264,6 +267,40 @@ def test_a_container_can_be_started_again_as_soon_as_it_has_ended(on_bridge: OnB
             return [run_in(one, "true")[1].returncode for _ in range(4)]
 
     assert on_bridge(again) == [0] * 4
+
+
+def test_run_takes_an_interface_or_several(on_bridge: OnBridge) -> None:
+    def run_twice(host: Host) -> list[Any]:
+        end = Veth("10.5.0.2/24", "10.5.0.1", bridge="br0", mtu=1400)
+        other = Veth("fd05::2/64", bridge="br0", name="eth1")
+        command = ["sh", "-c", "ip -o address; ip -4 route show default"]
+        return [run(command, rootfs=host.rootfs, network=network, capture_output=True, text=True).stdout
+                for network in (end, [end, other])]
+
+    one, several = on_bridge(run_twice)
+    assert "inet 10.5.0.2/24" in one and "default via 10.5.0.1 dev eth0" in one and "inet 127.0.0.1/8" in one
+    assert "eth1" not in one
+    assert "inet 10.5.0.2/24" in several and "inet6 fd05::2/64" in several
+
+
+@pytest.mark.needs("overlay")
+def test_what_a_program_with_an_interface_has_used_is_told_after_its_end(on_bridge: OnBridge) -> None:
+    def use(host: Host) -> bool:
+        with Popen(["true"], rootfs=host.rootfs, network=Veth("10.5.0.2/24", bridge="br0"), pids=50) as program:
+            program.wait(10)
+        return program.resources is not None
+
+    assert on_bridge(use)
+
+
+@pytest.mark.parametrize("network, problem", [
+    (Veth(bridge="br9"), "networks[0].bridge: the host has no interface 'br9'"),
+    (Veth("10.5.0.2"), "networks[0].address: '10.5.0.2' has no prefix length"),
+    ("bridge", "network: expected one of 'none', 'host'"), (7, "network: expected one of"),
+    (["host"], "network[0]: expected a Network, got 'host'")])
+def test_run_refuses_what_is_no_interface(on_bridge: OnBridge, network: Any, problem: str) -> None:
+    assert on_bridge(lambda host: str(refused(
+        lambda: run(["true"], rootfs=host.rootfs, network=network)))).startswith(problem)
 
 
 # --- a network that is shared, and interfaces that come and go
