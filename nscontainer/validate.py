@@ -46,7 +46,6 @@ __all__ = ["NOT_YET", "RULES", "ConfigValidator", "Validator"]
 # without the fence its owner put up.
 NOT_YET: Final = (
     "routes",
-    "cgroups.scope_prefix",
 )
 NETWORKS: Final = {"loopback": True, "veth": False}  # a type of network, and whether this version can make it
 
@@ -635,7 +634,7 @@ def limits(config: Config, kinds: Kinds) -> None:
             raise ConfigInvalid(joined("cgroups.unified", step(name)), "is empty", hint="say what to write")
 
 
-_PLAIN = frozenset(("name", "parent", "allow_all_devices", "freezer"))
+_PLAIN = frozenset(("name", "parent", "allow_all_devices", "freezer", "scope_prefix", "manager"))
 _ORDER = {"memory_swap": "it is memory and swap together"}
 
 

@@ -234,6 +234,9 @@ def _selinux() -> str | None:
 def _systemd() -> str | None:
     if not os.path.isdir("/run/systemd/system"):
         return "systemd is not running"
+    if os.geteuid() != 0:
+        own = os.path.join(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"), "systemd", "private")
+        return None if os.path.exists(own) else "this user has no systemd of its own"
     return None if os.path.exists("/run/dbus/system_bus_socket") else "there is no system bus"
 
 

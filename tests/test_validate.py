@@ -432,7 +432,7 @@ def test_a_rule_that_does_not_hold_is_one_complaint(
 
 
 UNBUILT: dict[str, Any] = {
-    "routes": [Route()], "cgroups.scope_prefix": "x",
+    "routes": [Route()],
 }
 
 

@@ -91,7 +91,7 @@ class Bus:
 
     def __init__(self, address: str, *, daemon: bool = True) -> None:
         """Connect; BusError with the errno in words. Without a *daemon* in between, it is systemd who listens."""
-        self._sd = load()
+        self._sd, self.daemon = load(), daemon
         self._bus = c_void_p()
         self._signals: list[tuple[str, str, str]] = []   # interface, member, signature
         self._heard: list[tuple[str, list[Any]]] = []
