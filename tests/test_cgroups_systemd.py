@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from containers import ENVIRONMENT, output_of, run_in, standard, with_user_namespace
+from containers import ENVIRONMENT, run_in, standard, with_user_namespace
 from leftovers import Leftovers
 from nscontainer import Cgroup, Config, Container, ContainerError, Factory, Process, Status
 from nscontainer.cgroups import dbus, systemd, unit
@@ -378,7 +378,7 @@ def scope(**fields: Any) -> Cgroup:
     return Cgroup(**{"name": f"test{os.getpid()}_{next(_NUMBERS)}", "scope_prefix": "nscontainer", **fields})
 
 
-def config_of(rootfs: Path, cgroup: Cgroup | None) -> Config:
+def config_of(rootfs: Path, cgroup: Cgroup) -> Config:
     config = standard(rootfs) if os.geteuid() == 0 else with_user_namespace(rootfs, os.getuid(), os.getgid())
     config.cgroups = cgroup
     return config
@@ -406,10 +406,9 @@ def running(factory: Factory, rootfs: Path, cgroup: Cgroup) -> Iterator[Containe
 
 
 def warm(factory: Factory, rootfs: Path, leftovers: Leftovers) -> None:
-    """Start what outlives a container: the zygote, and in a fresh guest the user's message bus."""
-    output_of(factory, config_of(rootfs, None), "true")
-    shown(scope(), "LoadState")
-    dbus.connect(os.geteuid() != 0).close()
+    """Start what outlives a container: the zygote, the user's message bus, and systemd's slice."""
+    with running(factory, rootfs, scope()):
+        pass
     leftovers.start_over()
 
 
