@@ -342,7 +342,7 @@ def debian_cache() -> list[Path]:
 
 
 def _debian() -> str | None:
-    if any(folder.glob("debian-*/etc/debian_version") for folder in debian_cache()):
+    if any(any(folder.glob("debian-*/etc/debian_version")) for folder in debian_cache()):
         return None
     for tool in ("mmdebstrap", "apt-get"):
         if (why_not := _program(tool)()) is not None:
