@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     Change = tuple[int, int, bool]
 
-__all__ = ["PROPAGATIONS", "SEALED", "Options", "attach", "attributes", "changed", "configure", "parse", "propagate",
-           "set_attributes"]
+__all__ = ["PROPAGATIONS", "SEALED", "WORDS", "Options", "attach", "attributes", "changed", "configure", "parse",
+           "propagate", "set_attributes"]
 
 PROPAGATIONS: Final = int(MS.SHARED | MS.PRIVATE | MS.SLAVE | MS.UNBINDABLE)
 SEALED: Final = int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC)
@@ -88,6 +88,9 @@ _TRAVELS: Final = {
     for word, flag in (("private", MS.PRIVATE), ("shared", MS.SHARED), ("slave", MS.SLAVE),
                        ("unbindable", MS.UNBINDABLE))
 }
+
+# All that is not for the file system itself.
+WORDS: Final = frozenset((*_WORDS, *_RECURSIVE, *_TRAVELS, "idmap", "ridmap", "tmpcopyup"))
 
 
 class Options:
