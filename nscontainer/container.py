@@ -346,6 +346,8 @@ class Container:
                         maps.append(gate.make(self._directory))
                         descriptors.append(maps[-1])
                     child = birth.born()
+                    if self._manager is not None:
+                        self._manager.adopt(child.pid)  # before it hears what to be: it is nobody yet, and alone
                     if plan.flags & CLONE.NEWUSER:
                         birth.hear()
                         idmap.write(child.pid, config.uid_mappings, config.gid_mappings)

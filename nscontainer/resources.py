@@ -8,7 +8,8 @@ from __future__ import annotations
 from .devices import Device
 from .records import Record, Word, boolean, choice, integer, many, many_by_name, mapping, text, unsigned
 
-__all__ = ["Cgroup", "FreezerState", "HugepageLimit", "IfPrioMap", "RdmaLimit", "ThrottleDevice", "WeightDevice"]
+__all__ = ["Cgroup", "CgroupManager", "FreezerState", "HugepageLimit", "IfPrioMap", "RdmaLimit", "ThrottleDevice",
+           "WeightDevice"]
 
 _I64 = (1 << 63) - 1
 
@@ -19,6 +20,14 @@ class FreezerState(Word):
     UNDEFINED = ""
     FROZEN = "FROZEN"
     THAWED = "THAWED"
+
+
+class CgroupManager(Word):
+    """Who makes the cgroup: we ourselves, systemd, or whoever the rest of the config speaks of."""
+
+    ANY = ""
+    CGROUPFS = "cgroupfs"
+    SYSTEMD = "systemd"
 
 
 class HugepageLimit(Record):
@@ -105,10 +114,11 @@ class Cgroup(Record):
     blkio_throttle_write_iops_device: tuple[ThrottleDevice, ...] = many(ThrottleDevice)
     freezer: FreezerState = choice(FreezerState, FreezerState.UNDEFINED)
     hugetlb_limit: tuple[HugepageLimit, ...] = many(HugepageLimit)
-    scope_prefix: str = text()                   # of the systemd scope's name
+    scope_prefix: str = text()                   # of the systemd scope's name; with one, systemd makes the cgroup
     net_prio_ifpriomap: tuple[IfPrioMap, ...] = many(IfPrioMap)
     net_cls_classid: str = text()                # "0x100001": the handle that tc(8) matches
     # What follows is ours; libcontainer did not have it yet.
+    manager: CgroupManager = choice(CgroupManager, CgroupManager.ANY)
     pids_limit: int | None = integer(-1, _I64, None)     # processes and threads; -1: unlimited
     memory_min: int = integer(-1, _I64)                  # bytes that reclaim never takes: version 2
     memory_low: int = integer(-1, _I64)                  # version 2's name for memory_reservation

@@ -8,7 +8,6 @@ from . import __version__
 from .config import ARCHITECTURES, Action
 from .mounts.options import WORDS
 from .sys.capability import CAP
-from .validate import NOT_YET
 from .validate_scheduling import MEMORY_FLAGS, MEMORY_POLICIES
 
 TYPE_CHECKING = False
@@ -25,7 +24,6 @@ _FLAGS = ("LOG", "SPEC_ALLOW", "TSYNC", "WAIT_KILLABLE_RECV")
 
 def features() -> dict[str, Any]:
     """Return the document, ready for dumps()."""
-    systemd = "cgroups.scope_prefix" not in NOT_YET
     flags = [f"SECCOMP_FILTER_FLAG_{name}" for name in _FLAGS]
     return {
         "ociVersionMin": "1.0.0",
@@ -35,7 +33,7 @@ def features() -> dict[str, Any]:
         "linux": {
             "namespaces": list(_NAMESPACES),
             "capabilities": [f"CAP_{capability.name}" for capability in CAP],
-            "cgroup": {"v1": True, "v2": True, "systemd": systemd, "systemdUser": systemd, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": sorted(["SCMP_ACT_KILL_THREAD", *[f"SCMP_ACT_{action.name}" for action in Action]]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .cgroups.paths import UNIFIED, NotFoundError, find_hierarchies
 from .devices import WILDCARD, Device
 from .errors import ConfigInvalid
-from .resources import Cgroup, HugepageLimit, IfPrioMap, RdmaLimit, ThrottleDevice, WeightDevice
+from .resources import Cgroup, CgroupManager, HugepageLimit, IfPrioMap, RdmaLimit, ThrottleDevice, WeightDevice
 from .spec_reader import I64, U32, U64, Object
 from .strictjson import shortened
 
@@ -83,6 +83,7 @@ def _unit(group: Cgroup, linux: Object, path: str, id: str) -> None:
         raise linux.wrong("cgroupsPath", "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd "
                           f"cgroups, got {shortened(path)!r} instead")
     group.parent, group.scope_prefix, group.name = parts
+    group.manager = CgroupManager.SYSTEMD
 
 
 def _directory(group: Cgroup, linux: Object, path: str) -> None:

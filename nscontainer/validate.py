@@ -21,7 +21,7 @@ from .sys.openat2 import RESOLVE, openat2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any, Final, Protocol
 
     from .config import IDMap, Mount
@@ -40,13 +40,7 @@ else:
         def validate(self, config):
             raise NotImplementedError
 
-__all__ = ["NOT_YET", "RULES", "ConfigValidator", "Validator"]
-
-# Fields of the format that this version does not act upon, by path. To be silent about them would be to run a program
-# without the fence its owner put up.
-NOT_YET: Final = (
-    "cgroups.scope_prefix",
-)
+__all__ = ["RULES", "ConfigValidator", "Validator"]
 
 # A field, the namespace without which it would change the host, and whether that namespace must be a new one: the
 # root of a mount namespace that exists was built by somebody else, and the clocks of a time namespace stand.
@@ -269,35 +263,11 @@ def _no_overlap(at: str, side: str, mappings: tuple[IDMap, ...]) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- our rules
 
-def not_yet(config: Config, kinds: Kinds) -> None:
-    """What this version cannot do is refused, never ignored."""
-    for name in _NOT_YET[""]:
-        if name in config.__dict__:
-            _refuse(config, name, "")
-    if config.cgroups is not None:
-        for name in config.cgroups.__dict__:
-            if name in _NOT_YET["cgroups"]:
-                _refuse(config.cgroups, name, "cgroups.")
-    for name in _NOT_YET["mounts[]"]:
-        for index, mount in enumerate(config.mounts):
-            if name in mount.__dict__:
-                _refuse(mount, name, f"mounts[{index}].")
-
-def _refuse(record: Any, name: str, at: str) -> None:
-    value = getattr(record, name)
-    if value != type(record)._fields[name].default:
-        raise ConfigInvalid(at + name, f"{name} is not supported yet by this version", hint="leave it out")
-
-
-def _by_parent(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    table: dict[str, tuple[str, ...]] = {"": (), "cgroups": (), "mounts[]": ()}
-    for name in names:
-        parent, _, field = name.rpartition(".")
-        table[parent] += (field,)
-    return table
-
-
-_NOT_YET = _by_parent(NOT_YET)
+def pivot_dir(config: Config, kinds: Kinds) -> None:
+    """What would change nothing is refused, never ignored."""
+    if config.pivot_dir:
+        raise ConfigInvalid("pivot_dir", "there is no use for it: the old root is stacked on the new one and taken off",
+                            hint="leave it out")
 
 
 def mounts(config: Config, kinds: Kinds) -> None:
@@ -647,7 +617,7 @@ def limits(config: Config, kinds: Kinds) -> None:
             raise ConfigInvalid(joined("cgroups.unified", step(name)), "is empty", hint="say what to write")
 
 
-_PLAIN = frozenset(("name", "parent", "allow_all_devices", "freezer"))
+_PLAIN = frozenset(("name", "parent", "allow_all_devices", "freezer", "scope_prefix", "manager"))
 _ORDER = {"memory_swap": "it is memory and swap together"}
 
 
@@ -674,7 +644,7 @@ RULES: Final[tuple[Callable[[Config, Kinds], None], ...]] = (
     needed_namespaces,
     namespaces,
     id_maps,
-    not_yet,
+    pivot_dir,
     mounts,
     root_propagation,
     paths,

@@ -237,6 +237,9 @@ def _selinux() -> str | None:
 def _systemd() -> str | None:
     if not os.path.isdir("/run/systemd/system"):
         return "systemd is not running"
+    if os.geteuid() != 0:
+        own = os.path.join(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"), "systemd", "private")
+        return None if os.path.exists(own) else "this user has no systemd of its own"
     return None if os.path.exists("/run/dbus/system_bus_socket") else "there is no system bus"
 
 
@@ -364,7 +367,7 @@ def debian_cache() -> list[Path]:
 
 
 def _debian() -> str | None:
-    if any(folder.glob("debian-*/etc/debian_version") for folder in debian_cache()):
+    if any(any(folder.glob("debian-*/etc/debian_version")) for folder in debian_cache()):
         return None
     for tool in ("mmdebstrap", "apt-get"):
         if (why_not := _program(tool)()) is not None:

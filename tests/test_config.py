@@ -87,7 +87,7 @@ KEYS: dict[type[Record], tuple[str, str]] = {
         "cpuset_cpus cpuset_mems blkio_weight blkio_leaf_weight blkio_weight_device blkio_throttle_read_bps_device "
         "blkio_throttle_write_bps_device blkio_throttle_read_iops_device blkio_throttle_write_iops_device freezer "
         "hugetlb_limit scope_prefix net_prio_ifpriomap net_cls_classid"), (
-        "pids_limit memory_min memory_low memory_high memory_check_before_update kernel_memory_tcp cpu_weight "
+        "manager pids_limit memory_min memory_low memory_high memory_check_before_update kernel_memory_tcp cpu_weight "
         "cpu_burst cpu_idle rdma unified")),
     Capabilities: ("", "bounding effective permitted inheritable ambient"),
     TimeOffset: ("", "secs nanosecs"),

@@ -151,12 +151,6 @@ def test_malformed_id_maps(factory: Factory, busybox_template: Path) -> None:
             factory.create("bad", config)
 
 
-@needs_root
-def test_a_field_whose_part_is_not_built_is_refused(factory: Factory, busybox_template: Path) -> None:
-    with pytest.raises(ConfigInvalid, match=r"^cgroups\.scope_prefix.*not supported"):
-        factory.create("bad", standard(busybox_template, cgroups={"name": "x", "scope_prefix": "y"}))
-
-
 @pytest.mark.parametrize("id", ["", ".", "..", "a/b", "a b", "a\n", "a\0b", "-x", "ünï", "a" * 1025, "x.y", 7, None])
 def test_what_is_no_id(factory: Factory, id: Any) -> None:
     with pytest.raises(InvalidIdFormat):

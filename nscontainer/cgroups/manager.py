@@ -31,17 +31,22 @@ __all__ = ["Manager", "manager_for"]
 SIGKILL = 9
 # Fields of a Cgroup that no controller's file obeys.
 _NO_LIMITS = frozenset(("name", "parent", "allow_all_devices", "allowed_devices", "denied_devices", "freezer",
-                        "scope_prefix", "memory_check_before_update"))
+                        "scope_prefix", "manager", "memory_check_before_update"))
 PATIENCE = 10.0  # seconds for killed processes to end: one that has gigabytes to give back takes a while
 
 
 def manager_for(cgroup: Cgroup, paths: dict[str, str] | None = None) -> Manager:
     """Return the manager for a container's cgroup: of version 2 where the host has nothing else, else of version 1.
 
+    systemd makes it when *cgroup* says so, by its manager or by a prefix for the scope's name.
     *paths* are those of a container that exists: what get_paths() of its manager said.
     """
     hierarchies = None if paths else find_hierarchies()
     unified = list(paths) == [UNIFIED] if paths else [h.controllers for h in hierarchies or ()] == [(UNIFIED,)]
+    if cgroup.manager == "systemd" or cgroup.scope_prefix and not cgroup.manager:
+        from .systemd import LegacyScope, UnifiedScope
+
+        return (UnifiedScope if unified else LegacyScope)(cgroup, paths, hierarchies)
     if unified:  # the other version is not even loaded
         from .v2 import UnifiedManager
 
@@ -117,12 +122,19 @@ class Manager:
                 delegation.enable(hierarchy.mount_point, directory)
                 delegation.become_threaded(directory, self._needed(self.cgroup))
             return True
+        self._refuse_used(directory)
+        freezer.thaw_leftover(directory)
+        return False
+
+    def _refuse_used(self, directory: str) -> None:
+        """See to it that nobody is in a cgroup that was there before."""
         if pids := files.get_pids(directory):
             some = ", ".join(map(str, pids[:10]))
             raise ContainerError(f"the cgroup {directory} is in use by other processes: {some}",
                                  hint="each container needs a cgroup of its own: cgroups.name")
-        freezer.thaw_leftover(directory)
-        return False
+
+    def adopt(self, pid: int) -> None:
+        """Take in the first process, where it could not be born inside: systemd makes a scope around a process."""
 
     def apply(self, pid: int) -> None:
         """Put a process into the cgroups; in those it is in already nothing is done.
@@ -318,7 +330,10 @@ class Manager:
             if old is not None and new.memory_check_before_update and new.memory > 0:
                 self._check_memory(new)
             write_settings(self._directory_of, [*settings(new, legacy, unified)], undo=old is not None,
-                           explain=self._explain)
+                           explain=self._explain, then=lambda: self._agree(new, old))
+
+    def _agree(self, new: Cgroup, old: Cgroup | None) -> None:
+        """Have whoever else sets limits here know of the new ones; if that fails, the old ones hold."""
 
     def _check_memory(self, new: Cgroup) -> None:
         """Refuse a limit that would have version 2 kill somebody at once."""

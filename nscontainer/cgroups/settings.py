@@ -69,8 +69,11 @@ def previous(file: str, text: str, content: str) -> str:
 
 
 def write_settings(directory: Callable[[str], str], settings: Iterable[Setting], *, undo: bool = True,
-                   explain: Callable[[Setting, SyscallError], str | None] | None = None) -> None:
+                   explain: Callable[[Setting, SyscallError], str | None] | None = None,
+                   then: Callable[[], None] | None = None) -> None:
     """Write all, each into the *directory* of its controller; when one fails, *undo* all that were written.
+
+    *then* is called in the end, and what it raises undoes them as well.
 
     SyscallError says which file refused what, and as its hint why, in the words of *explain* where it has any.
     """
@@ -94,6 +97,8 @@ def write_settings(directory: Callable[[str], str], settings: Iterable[Setting],
             attempt(setting, again=False)
         for setting in waiting:
             attempt(setting, again=True)
+        if then is not None:
+            then()
     except BaseException as error:
         if (left := _give_back(written)) and isinstance(error, ContainerError):
             error.hint = f"{error.hint}; {left}" if error.hint else left
