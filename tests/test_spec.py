@@ -99,7 +99,8 @@ def test_dockers_document_is_understood(load: Load, tmp_path: Path) -> None:
     assert config.cgroups is not None
     assert (config.cgroups.parent, config.cgroups.scope_prefix, config.cgroups.name) == (
         "system.slice", "docker", "f00")
-    assert config.cgroups.__dict__.keys() <= {"parent", "scope_prefix", "name", "allowed_devices", "allow_all_devices"}
+    assert config.cgroups.__dict__.keys() <= {
+        "parent", "scope_prefix", "name", "manager", "allowed_devices", "allow_all_devices"}
     srv = config.mounts[7]
     assert srv.flags == MS.BIND | MS.REC | MS.RDONLY
     assert srv.recursive_set == MOUNT_ATTR.RDONLY
