@@ -69,6 +69,8 @@ def config_of(made: Spec) -> Config:
     }
     if "uts" in kinds:
         fields["hostname"] = made["hostname"]
+    if "resources" in linux:
+        fields["cgroups"] = {"name": f"attacked-{os.urandom(6).hex()}", "unified": linux["resources"]["unified"]}
     if "seccomp" in linux:
         fields["seccomp"] = _filter(linux["seccomp"])
     for name, key in (("uid_mappings", "uidMappings"), ("gid_mappings", "gidMappings")):
