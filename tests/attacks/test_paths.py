@@ -3,16 +3,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import fork
-from nscontainer.sys.clone import CLONE, unshare
-from nscontainer.sys.mount import MS, mount
-
 from .bundle import Spec, bind, spec, tmpfs, without
-from .canaries import SECRET, Fell, HostTree
+from .canaries import Fell, HostTree
 from .marks import attack
 from .racing import exchanging, rounds
 from .runtimes import Ran, Runtime
@@ -264,40 +259,3 @@ def test_cve_2015_2925_dots_do_not_lead_out_of_a_bound_directory_that_was_moved(
             running.exec("/bin/true")
         if "outside-words" in running.log.read_text():
             raise Fell(running.log.read_text())
-
-
-@attack("CVE-2017-1002101", "CVE-2021-25741")
-def test_cve_2021_25741_a_source_that_the_caller_holds_is_not_exchanged_meanwhile(
-        runtime: Runtime, image: Path, host: HostTree, volume: Path, tmp_path: Path) -> None:
-    """By its path it is, and that is how the config was meant; the caller is to bind what he has opened and checked."""
-    (volume / "data").mkdir()
-    (volume / "data/file").write_text("the-container's-own")
-    (volume / "other").symlink_to(host.path)
-    (tmp_path / "held").mkdir()
-
-    def race() -> list[Any]:
-        unshare(CLONE.NEWNS)
-        mount(None, "/", flags=MS.REC | MS.PRIVATE)
-        held = os.open(volume / "data", os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
-        mount(f"/proc/self/fd/{held}", str(tmp_path / "held"), flags=MS.BIND)
-        os.close(held)
-        again = runtime.afresh()
-        ran: list[Ran] = []
-        exchanged = False
-        try:
-            with exchanging(volume, "data", "other"):
-                made = _open(image, "cat /mnt/file", bind(tmp_path / "held", "/mnt"))
-                rounds(lambda _: ran.append(again.run(made)))
-                made = _open(image, "cat /mnt/file", bind(volume / "data", "/mnt"))
-                for _ in range(100):
-                    if exchanged := SECRET in again.run(made).output:
-                        break
-        finally:
-            if again is not runtime:
-                again.close()
-        return [[str(one) for one in ran if SECRET in one.output], exchanged, all("own" in one.output for one in ran)]
-
-    fell, exchanged, seen = fork.run_in_child(race)
-    if fell:
-        raise Fell(str(fell))
-    assert seen and exchanged, "there was no race"
