@@ -25,8 +25,10 @@ if TYPE_CHECKING:
         Namespace as Namespace,
         NamespaceType as NamespaceType,
         Namespaces as Namespaces,
+        NetDevice as NetDevice,
         Network as Network,
         Rlimit as Rlimit,
+        Route as Route,
     )
     from .console import Console as Console
     from .container import Container as Container
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
         run as run,
     )
     from .process import DEVNULL as DEVNULL, ExitState as ExitState, PIPE as PIPE, Process as Process, STDOUT as STDOUT
+    from .sandbox import Veth as Veth
     from .state import State as State, Status as Status
     from .stats import NetworkInterface as NetworkInterface, Resources as Resources, Stats as Stats
 
@@ -70,7 +73,8 @@ _HOMES = {
     "process": ("DEVNULL", "ExitState", "PIPE", "Process", "STDOUT"),
     "console": ("Console",),
     "config": ("Capabilities", "Cgroup", "CommandHook", "Config", "Device", "FunctionHook", "Hooks", "IDMap",
-               "Mount", "Namespace", "Namespaces", "NamespaceType", "Network", "Rlimit"),
+               "Mount", "Namespace", "Namespaces", "NamespaceType", "NetDevice", "Network", "Rlimit", "Route"),
+    "sandbox": ("Veth",),
     "state": ("State", "Status"),
     "stats": ("NetworkInterface", "Resources", "Stats"),
     "errors": ("ConfigInvalid", "ConsoleExists", "ContainerError", "ContainerNotExists", "ContainerNotRunning",

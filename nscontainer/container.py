@@ -5,10 +5,11 @@ import os
 from _thread import RLock
 from errno import ENOENT, ESRCH
 
-from . import hooks, idmap, namespaces
+from . import gate, hooks, idmap, namespaces, validate
 from .cgroups.manager import manager_for
-from .config import CommandHook, Config, HookState
+from .config import Action, CommandHook, Config, HookState, OCIState
 from .errors import (
+    ConfigInvalid,
     ContainerError,
     ContainerNotExists,
     ContainerNotRunning,
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
     from .cgroups.manager import Manager
     from .cgroups.notify import Events
+    from .config import Network
     from .handles import Child, Stranger
+    from .network.outside import Wiring
     from .process import Process
     from .spawner import Zygote
     from .stats import Stats
@@ -44,7 +47,8 @@ __all__ = ["Container"]
 OUTSIDE, INSIDE = ("prestart", "create_runtime"), ("create_container", "start_container")
 # What a further process takes from the container's config; the rest was the first one's business.
 _FOR_ENTERING = ("namespaces", "rlimits", "additional_groups", "parent_death_signal", "no_new_privileges", "umask",
-                 "apparmor_profile", "process_label", "landlock", "no_new_keyring")
+                 "apparmor_profile", "process_label", "landlock", "no_new_keyring", "scheduler", "io_priority",
+                 "exec_cpu_affinity", "personality", "memory_policy")
 _CONFINED = ("apparmor_profile", "process_label", "mount_label", "landlock")   # by security modules a host may lack
 
 
@@ -119,7 +123,79 @@ class Container:
         """Read its counters: the cgroup's, and those of its network interfaces on the host."""
         from .stats import collect  # its records cost most of a millisecond to make
 
-        return collect(self._manager, self._config.networks)
+        pid = 0 if self._init is None or self._init.poll() else self._init.pid
+        return collect(self._manager, self._config.networks, pid)
+
+    def attach_network(self, network: Network) -> None:
+        """Give it one more interface, while it runs. The config has it from then on."""
+        with self._lock:
+            if self._init is None or self._init.poll():
+                raise ContainerNotRunning(f"container {self.id!r} is not running")
+            from .network import outside
+
+            config, first = self._config.copy(), len(self._config.networks)
+            config.networks = outside.named((*config.networks, network))
+            validate.needed_namespaces(config, {one.type: one.path for one in config.namespaces})
+            validate.networks(config, {})
+            wiring = outside.wire(config.networks, self._init.pid, self._alias(), first)
+            try:
+                if self._init.poll():  # then its pid may have been somebody else's by now
+                    raise ContainerNotRunning(f"container {self.id!r} has ended")
+                wiring.set_up(f"networks[{first}]", config.networks[first])
+                self._reconfigure(config)
+            except BaseException:
+                wiring.take_back()
+                raise
+            finally:
+                wiring.close()
+
+    def detach_network(self, name: str) -> None:
+        """Take away the interface that is called *name* inside; ConfigInvalid when its config has none such."""
+        with self._lock:
+            if self._init is None or self._init.poll():
+                raise ContainerNotRunning(f"container {self.id!r} is not running")
+            config = self._config.copy()
+            gone = [one for one in config.networks if one.name == name and one.type != "loopback"]
+            if not gone:
+                raise ConfigInvalid("networks", f"none has the name {name!r}")
+            from .network import outside
+
+            namespace = outside.open_network(self._init.pid)
+            try:
+                outside.remove(gone, self._alias(), namespace)
+            finally:
+                close(namespace)
+            config.networks = tuple(one for one in config.networks if one not in gone)
+            self._reconfigure(config)
+
+    def _reconfigure(self, config: Config) -> None:
+        """Have state.json say what it has become."""
+        before, self._config = self._config, config
+        try:
+            if self._directory is not None and self._init is not None:
+                prepare_state(self._directory, self._state(self._init.pid))
+                publish_state(self._directory)
+        except BaseException:
+            self._config = before
+            raise
+
+    def _alias(self) -> str:
+        from .network.outside import label
+
+        return label(self.id, self._directory)
+
+    def _wired(self) -> bool:
+        """Whether it has interfaces that somebody must make: most containers have the loopback's alone."""
+        config = self._config
+        return bool(config.net_devices) or any(network.type != "loopback" for network in config.networks)
+
+    def _clear_links(self) -> None:
+        """Remove the interfaces that are left of it."""
+        if not self._wired():
+            return
+        from .network import outside
+
+        outside.clear(self._config, self._alias())
 
     def notify_oom(self) -> Events:
         """Be told when it runs out of memory: see cgroups/notify.py. It ends when the container does."""
@@ -178,8 +254,12 @@ class Container:
                                      hint="give its config a cgroup: config.cgroups")
             self._manager.freeze(frozen)
 
-    def start(self, process: Process) -> None:
-        """Run *process*: as the first one, which makes the container, or as a further one in a container that runs."""
+    def start(self, process: Process, *, hold: bool = False) -> None:
+        """Run *process*: as the first one, which makes the container, or as a further one in a container that runs.
+
+        With *hold*, which is for the first, everything is made ready, and its program runs after release(), which any
+        program may call that loads the container.
+        """
         with self._lock:
             process.check()
             if self._destroyed:
@@ -199,7 +279,7 @@ class Container:
                 if status is Status.RUNNING:
                     child = self._enter(process, streams)
                 else:
-                    child = self._begin(process, streams)
+                    child = self._begin(process, streams, hold)
                 process.started(child, streams)
             except BaseException:
                 try:
@@ -212,8 +292,29 @@ class Container:
     def _gone(self) -> ContainerNotExists:
         return ContainerNotExists(f"container {self.id!r} has been destroyed")
 
-    def _begin(self, process: Process, streams: Streams) -> Child:
+    def release(self) -> None:
+        """Let the program of a container run that was started on hold."""
+        with self._lock:
+            link = gate.knock(self._directory) if self._directory is not None and self._init is not None else None
+            if link is None or self._init is None:
+                raise ContainerNotRunning(f"container {self.id!r} does not wait to be started")
+            try:
+                if self._asks() and (filter := self._filter()) and filter["notifies"]:
+                    self._pass_listener(gate.listener(link), None, self._init.pid, "created")
+                gate.hear_out(link)
+            finally:
+                close(link)
+            self._run_poststart(self._init.pid)
+
+    def _begin(self, process: Process, streams: Streams, hold: bool) -> Child:
         """Make the container around its first process."""
+        if self._wired():
+            from .network import outside
+
+            if self._started:
+                self._clear_links()  # of the last time: they go some moments after the process
+            self._config = self._config.copy()
+            self._config.networks = outside.named(self._config.networks)
         config = self._config
         if config.mount_label:
             from .confinement import relabel_mounts
@@ -224,8 +325,9 @@ class Container:
         entries: list[int] = []
         maps: list[int] = []
         filter = self._filter()
+        wiring: Wiring | None = None
         try:
-            plain = self._manager is None and not plan.join and not plan.offsets
+            plain = self._manager is None and not plan.join and not plan.offsets and not hold
             with self._zygote.birth(plan.flags) if plain else Birth(self._zygote) as birth:
                 try:
                     cgroup, entries = self._ways_into_cgroup()
@@ -239,6 +341,10 @@ class Container:
                     for at in self._map_mounts(maps):
                         message["mount_maps"][str(at)] = len(descriptors)
                         descriptors.append(maps[-1])
+                    if hold and self._directory is not None:
+                        message["gate"] = len(descriptors)
+                        maps.append(gate.make(self._directory))
+                        descriptors.append(maps[-1])
                     child = birth.born()
                     if plan.flags & CLONE.NEWUSER:
                         birth.hear()
@@ -246,6 +352,8 @@ class Container:
                         if config.oom_score_adj is not None and not plan.join:
                             self._adjust_oom_score(child.pid, config.oom_score_adj)
                     self._raise_limits(child.pid)
+                    if self._wired():
+                        wiring = outside.wire(config.networks, child.pid, self._alias(), 0, config.net_devices)
                     birth.tell(message, descriptors)
                     self._remember(child, streams)
                     streams.given()
@@ -255,21 +363,34 @@ class Container:
                         wish = birth.hear()
                         self._run_hooks(wish["hook"], wish["index"], child.pid)
                         birth.tell({"go": True})
+                    if hold:
+                        birth.hear()  # it waits
+                        if self._directory is not None:
+                            publish_state(self._directory)
+                        birth.tell({"go": True})
+                        self._init = child
+                        return child
                     if filter is not None and filter["notifies"]:
                         self._pass_listener(birth.listener(), process, child.pid, "creating")
                     birth.runs()
                     if self._directory is not None:
                         publish_state(self._directory)
                     self._init = child
-                    for hook in config.hooks.poststart:
-                        hooks.run(hook, self._hook_state(child.pid))
+                    self._run_poststart(child.pid)
                     return child
                 finally:  # inside: should closing fail, the child is not to live
                     close_all([*plan.take(), *maps, *entries, *([] if cgroup is None else [cgroup])])
         except BaseException:
             self._init = None
-            self._clear_cgroup()
+            try:
+                if wiring is not None:
+                    wiring.take_back()
+            finally:
+                self._clear_cgroup()
             raise
+        finally:
+            if wiring is not None:
+                wiring.close()
 
     def _ways_into_cgroup(self) -> tuple[int | None, list[int]]:
         """Make the cgroup, and return what gets a process into it.
@@ -346,12 +467,22 @@ class Container:
             warn(f"no machine has a system call {', '.join(filter.skipped)}: left out", RuntimeWarning, stacklevel=4)
         return {"code": filter.code.hex(), "flags": filter.flags, "notifies": filter.notifies}
 
-    def _pass_listener(self, listener: int, process: Process, pid: int, status: str) -> None:
+    def _asks(self) -> bool:
+        """Say whether the profile leaves some system calls to somebody to answer."""
+        profile = self._config.seccomp
+        return profile is not None and Action.NOTIFY in (
+            profile.default_action, *(rule.action for rule in profile.syscalls))
+
+    def _pass_listener(self, listener: int, process: Process | None, pid: int, status: str) -> None:
         """Give the listener to the program that the config names, or to whoever has the process object."""
         from .security.notify import Listener, hand_over
 
         profile = self._config.seccomp
         if profile is None or not profile.listener_path:
+            if process is None:
+                close(listener)
+                raise ContainerError("nobody is there to answer for system calls that ask",
+                                     hint="seccomp.listener_path names the socket of the program that does")
             process.listener = Listener(listener)
             return
         state = {"ociVersion": self._config.version, "id": self.id, "status": status,
@@ -385,7 +516,7 @@ class Container:
             "console": 0 if streams.console is not None else None, "console_path": process.console_path,
             "capabilities": [sets.bounding, sets.effective, sets.permitted, sets.inheritable, sets.ambient],
             "cgroups": list(range(given, given + len(entries))), "mount_maps": {}, "last_cap": last_cap(),
-            "state": self._hook_state(0).to_json(), "seccomp": filter,
+            "state": self._hook_state(0).to_json(), "seccomp": filter, "gate": None,
             "hooks": {**inside, "create_runtime": any(getattr(hook_lists, name) for name in OUTSIDE)},
             "look": False,
         }
@@ -429,12 +560,22 @@ class Container:
         if index is None:
             for name in OUTSIDE:
                 for hook in getattr(self._config.hooks, name):
-                    hooks.run(hook, state.to_json())
+                    hooks.run(hook, state)
         else:
-            hooks.run(getattr(self._config.hooks, kind)[index], state.to_json())
+            hooks.run(getattr(self._config.hooks, kind)[index], state)
 
-    def _hook_state(self, pid: int) -> HookState:
-        return HookState(version=self._config.version, id=self.id, pid=pid, root=self._config.rootfs)
+    def _run_poststart(self, pid: int) -> None:
+        for hook in self._config.hooks.poststart:
+            hooks.run(hook, self._hook_state(pid, "running"))
+
+    def _hook_state(self, pid: int, status: str = "creating") -> HookState:
+        """Describe the container for a hook; an engine's container says more of itself than ours."""
+        config = self._config
+        if config.bundle:
+            return OCIState(version=config.version, id=self.id, pid=pid, root=config.rootfs,
+                            oci_version=config.version, status=status, bundle=config.bundle,
+                            annotations=config.annotations)
+        return HookState(version=config.version, id=self.id, pid=pid, root=config.rootfs)
 
     def destroy(self) -> None:
         """Remove what is left of it: processes, cgroup, state directory. ContainerNotStopped while it runs."""
@@ -444,13 +585,14 @@ class Container:
                 raise ContainerNotStopped(f"container {self.id!r} is {status.name.lower()}",
                                           hint="signal it, and wait for its process, before destroying it")
             self._clear_cgroup()
+            self._clear_links()
             if self._directory is not None:
                 remove_state(self._directory)
             self._init = None
             if not self._destroyed:
                 self._destroyed = True
                 for hook in self._config.hooks.poststop:
-                    hooks.run(hook, self._hook_state(0).to_json())
+                    hooks.run(hook, self._hook_state(0, "stopped"))
 
 
 def _wishes(hook_lists: Message) -> int:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from .validate import Validator
 
+    Kind = type[Container]
+
 __all__ = ["Factory", "valid_id"]
 
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
@@ -50,6 +52,7 @@ class Factory:
     """
 
     type = "libcontainer"
+    _container: Kind = Container  # what create() and load() return: a subclass's own kind
 
     def __init__(self, root: str | os.PathLike[str], *, oci_ids: bool = False, tmpfs_root: bool = False,
                  init_args: Sequence[str] = (), validator: Validator | None = None) -> None:
@@ -105,7 +108,7 @@ class Factory:
             raise ContainerError(f"cannot make the state directory {directory!r}: {error.strerror}",
                                  hint="the state root must be a writable directory") from None
         try:
-            return Container(id, config, self.zygote, directory)
+            return self._container(id, config, self.zygote, directory)
         except BaseException:
             os.rmdir(directory)
             raise
@@ -116,8 +119,8 @@ class Factory:
         state = load_state(directory, id)
         if state.id != id:
             raise ContainerNotExists(f"{directory!r} holds the state of {state.id!r}, not of {id!r}")
-        return Container(id, state.config, self.zygote, directory, cgroup_paths=state.cgroup_paths,
-                         init=Stranger(state.init_process_pid, state.init_process_start))
+        return self._container(id, state.config, self.zygote, directory, cgroup_paths=state.cgroup_paths,
+                               init=Stranger(state.init_process_pid, state.init_process_start))
 
     def _directory(self, id: str) -> str:
         if not self.root:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from .config import Seccomp
     from .process import ExitState
-    from .sandbox import MountLike, Path
+    from .sandbox import MountLike, NetworkLike, Path
     from .stats import Resources
     from .units import Amount, Traffic
 
@@ -78,7 +78,7 @@ class Popen:
     *ephemeral* — let changes to *rootfs* vanish as well. *read_only* — let there be none: / is mounted read-only.
     *mounts* — what else it sees of the host: ``"SRC:DST"``, ``"SRC:DST:ro"``, ``(src, dst)``, or Mount.
     *network* — "none": only a loopback interface; "host": the host's network; "no-abstract-sockets": that, without the
-    Unix sockets of the host that are no files (Linux 6.12).
+    Unix sockets of the host that are no files (Linux 6.12); Veth(…), or several: interfaces beside the loopback's.
     *user* — a name or number of the container's own user database, or ``user:group``; the container's root by default.
     *env* — all its variables; None: PATH, LANG and TERM, and nothing else of the caller's.
     *cwd* — in the container; by default /, or on a view of this host where the caller is.
@@ -97,7 +97,7 @@ class Popen:
                  encoding: str | None = None, errors: str | None = None, pass_fds: Iterable[int] = (),
                  env: Mapping[str, str] | None = None, cwd: Path | None = None, user: str | int = "",
                  rootfs: Path | None = None, ephemeral: bool | None = None, read_only: bool = False,
-                 hostname: str = HOSTNAME, network: str = "none", mounts: Iterable[MountLike] = (),
+                 hostname: str = HOSTNAME, network: NetworkLike = "none", mounts: Iterable[MountLike] = (),
                  capabilities: Iterable[str] | None = None, seccomp: str | Seccomp = "default",
                  output_limit: int | None = None,
                  memory: Amount | None = None, swap: Amount | None = None, cpus: float | None = None,

@@ -32,15 +32,16 @@ from .validate import ConfigValidator
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Final, Union
+    from typing import Any, Final, Union
 
     from .resources import Cgroup
 
     Path = Union[str, os.PathLike[str]]
+    NetworkLike = Union[str, Network, Iterable[Network]]
     MountLike = Union[Mount, str, tuple[Path, str], tuple[Path, str, str]]
 
-__all__ = ["CAPABILITIES", "FILTERS", "HOSTNAME", "MASKED_PATHS", "NETWORKS", "PATH", "READONLY_PATHS", "as_mount",
-           "bind", "capability_name", "describe", "environment", "starting_directory", "tmpfs"]
+__all__ = ["CAPABILITIES", "FILTERS", "HOSTNAME", "MASKED_PATHS", "NETWORKS", "PATH", "READONLY_PATHS", "Veth",
+           "as_mount", "bind", "capability_name", "describe", "environment", "starting_directory", "tmpfs"]
 
 HOSTNAME: Final = "sandbox"
 FILTERS: Final = ("default", "unconfined")
@@ -67,14 +68,15 @@ _TTY = 5  # the group that terminals belong to, on every distribution
 
 
 def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostname: str = HOSTNAME,
-             network: str = "none", mounts: Iterable[MountLike] = (), read_only: bool = False,
+             network: NetworkLike = "none", mounts: Iterable[MountLike] = (), read_only: bool = False,
              capabilities: Iterable[str] | None = None, seccomp: str | Seccomp = "default",
              limits: Cgroup | None = None) -> Config:
     """Return the configuration of a container for one program, checked; ConfigInvalid names the argument at fault.
 
     *ephemeral* — changes below / vanish; so they do on a view of this host (*rootfs* None), and there they must.
     *network* — "no-abstract-sockets" is the host's, less the sockets in it that have names and are no files, which a
-    desktop's X server and message bus listen on: Landlock, Linux 6.12.
+    desktop's X server and message bus listen on: Landlock, Linux 6.12. Veth() and its like are interfaces beside the
+    loopback's, in a network of its own; they take root.
     *seccomp* — "default", the profile of security/default_profile.py; "unconfined"; or a profile.
     *limits* — the cgroup that units.limits() describes.
     """
@@ -82,9 +84,9 @@ def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostn
         ephemeral = rootfs is None
     elif rootfs is None and not ephemeral:
         raise ConfigInvalid("ephemeral", "a view of this host is always ephemeral", hint="name a rootfs of your own")
-    if network not in NETWORKS:
-        raise ConfigInvalid("network", f"expected one of {', '.join(map(repr, NETWORKS))}, got {network!r}")
-    kinds = [*_NEW, *(["NEWNET"] if network == "none" else [])]
+    wired = _wired(network)
+    alone = network not in ("host", "no-abstract-sockets")
+    kinds = [*_NEW, *(["NEWNET"] if alone else [])]
     uids: Iterable[IDMap] = ()
     gids: Iterable[IDMap] = ()
     if os.geteuid() != 0:
@@ -101,10 +103,10 @@ def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostn
         uid_mappings=tuple(uids),
         gid_mappings=tuple(gids),
         mounts=(*_mounts(tty=not in_user_namespace or host_id(tuple(gids), _TTY) is not None,
-                         sysfs=not in_user_namespace or network == "none"),
+                         sysfs=not in_user_namespace or alone),
                 *(as_mount(mount, f"mounts[{index}]") for index, mount in enumerate(mounts))),
         devices=DEFAULT_SIMPLE_DEVICES,
-        networks=(Network(type="loopback"),) if network == "none" else (),
+        networks=(*wired, Network(type="loopback")) if alone else (),
         capabilities=held,
         seccomp=_profile(seccomp, held),
         no_new_privileges=True,
@@ -123,6 +125,33 @@ def _profile(wanted: str | Seccomp, held: Iterable[str]) -> Seccomp | None:
     if wanted not in FILTERS:
         raise ConfigInvalid("seccomp", f"expected a profile or one of {', '.join(map(repr, FILTERS))}, got {wanted!r}")
     return default_profile(held) if wanted == "default" else None
+
+
+def _wired(network: NetworkLike) -> tuple[Network, ...]:
+    """Return the interfaces that are asked for beside the loopback's; none where *network* is a word."""
+    if isinstance(network, Network):
+        return (network,)
+    if network in NETWORKS:
+        return ()
+    if isinstance(network, str) or not hasattr(network, "__iter__"):
+        raise ConfigInvalid("network", f"expected one of {', '.join(map(repr, NETWORKS))}, got {network!r}",
+                            hint="or describe an interface: Veth(address=…, bridge=…)")
+    wired = tuple(network)
+    for index, one in enumerate(wired):
+        if not isinstance(one, Network):
+            raise ConfigInvalid(f"network[{index}]", f"expected a Network, got {one!r}")
+    return wired
+
+
+def Veth(address: str = "", gateway: str = "", *, bridge: str = "", name: str = "eth0", **more: Any) -> Network:
+    """Describe an interface of a container whose other end is on the host, on *bridge* if one is named.
+
+    *address* — with a prefix, "10.0.0.2/24" or "fd00::2/64", and *gateway* of the same family; both families: *more*,
+    which are fields of Network.
+    """
+    v6 = ":" in (address or gateway)
+    fields = {("ipv6_address" if v6 else "address"): address, ("ipv6_gateway" if v6 else "gateway"): gateway}
+    return Network(type="veth", name=name, bridge=bridge, **{**fields, **more})
 
 
 def _mounts(*, tty: bool, sysfs: bool) -> Iterable[Mount]:

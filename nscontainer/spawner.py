@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .sync import Message
 
-__all__ = ["Birth", "Zygote", "ZygoteGone", "seal_interpreter"]
+__all__ = ["Birth", "Zygote", "ZygoteGone", "failure_of", "seal_interpreter"]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # Imports the package by its folder, so that a vendored or renamed copy starts itself and not its host package.
@@ -164,7 +164,7 @@ class Birth:
             elif "helper" in message:
                 self._helper = _child(message["helper"], received)
             elif "error" in message:
-                failed = _failure(message["error"])  # it may be quicker than the zygote, and must be reaped
+                failed = failure_of(message["error"])  # it may be quicker than the zygote, and must be reaped
             else:
                 self._early.append(message)
         if failed is not None:
@@ -199,7 +199,7 @@ class Birth:
         if message is None:
             raise self._silence()
         if "error" in message:
-            raise _failure(message["error"])
+            raise failure_of(message["error"])
         return message
 
     def listener(self) -> int:
@@ -208,7 +208,7 @@ class Birth:
         if message is None:
             raise self._silence()
         if "error" in message:
-            raise _failure(message["error"])
+            raise failure_of(message["error"])
         return received[0]
 
     def runs(self) -> None:
@@ -221,7 +221,7 @@ class Birth:
             messages = []
         for message in messages:  # "exec" and then an error, when execve came back
             if "error" in message:
-                raise _failure(message["error"])
+                raise failure_of(message["error"])
             if "own" in message:
                 self._zygote.learn(message["own"])
         if not any("exec" in message for message in messages):
@@ -251,7 +251,7 @@ def _child(pid: int, received: list[int]) -> Child:
     return Child(pid, received[0] if received else pidfd_open(pid))
 
 
-def _failure(report: Message) -> SetupError:
+def failure_of(report: Message) -> SetupError:
     """Make the error that a child's report stands for."""
     kinds = {"ProgramNotFound": ProgramNotFound, "ProgramNotExecutable": ProgramNotExecutable}
     kind = kinds.get(report["kind"], SetupError)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTTY
 
-from . import validate_seccomp
+from . import validate_network, validate_scheduling, validate_seccomp
 from .config import Capabilities, Config, Namespace, NamespaceType
 from .errors import ConfigInvalid, SyscallError
 from .strictjson import joined, shortened, step
@@ -45,16 +45,15 @@ __all__ = ["NOT_YET", "RULES", "ConfigValidator", "Validator"]
 # Fields of the format that this version does not act upon, by path. To be silent about them would be to run a program
 # without the fence its owner put up.
 NOT_YET: Final = (
-    "routes",
     "cgroups.scope_prefix",
 )
-NETWORKS: Final = {"loopback": True, "veth": False}  # a type of network, and whether this version can make it
 
 # A field, the namespace without which it would change the host, and whether that namespace must be a new one: the
 # root of a mount namespace that exists was built by somebody else, and the clocks of a time namespace stand.
 NEEDS: Final = (
     ("networks", "NEWNET", False),
     ("routes", "NEWNET", False),
+    ("net_devices", "NEWNET", False),
     ("hostname", "NEWUTS", False),
     ("mask_paths", "NEWNS", True),
     ("readonly_paths", "NEWNS", True),
@@ -283,12 +282,6 @@ def not_yet(config: Config, kinds: Kinds) -> None:
         for index, mount in enumerate(config.mounts):
             if name in mount.__dict__:
                 _refuse(mount, name, f"mounts[{index}].")
-    for index, network in enumerate(config.networks):
-        if network.type not in NETWORKS:
-            raise ConfigInvalid(f"networks[{index}].type", f"{network.type!r} is none of {', '.join(NETWORKS)}")
-        if not NETWORKS[network.type]:
-            raise ConfigInvalid(f"networks[{index}].type", f"{network.type!r} is not supported yet by this version")
-
 
 def _refuse(record: Any, name: str, at: str) -> None:
     value = getattr(record, name)
@@ -328,6 +321,8 @@ def mounts(config: Config, kinds: Kinds) -> None:
             _propagation(f"mounts[{index}].propagation_flags[{position}]", propagation)
         if mount.uid_mappings or mount.gid_mappings:
             _id_mapped_mount(f"mounts[{index}]", mount, bind)
+        if mount.copy_up and (bind or mount.device != "tmpfs"):
+            raise ConfigInvalid(f"mounts[{index}].copy_up", "is for a tmpfs", hint="leave it out")
         for name, commands in (("premount_cmds", mount.premount_cmds), ("postmount_cmds", mount.postmount_cmds)):
             for position, command in enumerate(commands):
                 if not command.path:
@@ -508,6 +503,13 @@ def seccomp(config: Config, kinds: Kinds) -> None:
         validate_seccomp.check(config.seccomp)
 
 
+def scheduling(config: Config, kinds: Kinds) -> None:
+    """When and where the program runs is something that the kernel can be asked for."""
+    given = config.__dict__
+    if "scheduler" in given or "io_priority" in given or "memory_policy" in given or "exec_cpu_affinity" in given:
+        validate_scheduling.check(config)
+
+
 def groups(config: Config, kinds: Kinds) -> None:
     """A further group is a name, or a number that is an id."""
     for index, group in enumerate(config.additional_groups):
@@ -574,6 +576,16 @@ def _landlock_words(at: str, kind: str, words: tuple[str, ...]) -> None:
         if word not in LANDLOCK_WORDS[kind]:
             raise ConfigInvalid(f"{at}[{index}]", f"{shortened(word)!r} is none of Landlock's",
                                 hint=f"one of {', '.join(sorted(LANDLOCK_WORDS[kind]))}")
+
+
+def networks(config: Config, kinds: Kinds) -> None:
+    """Interfaces and routes are such as the kernel takes, as far as that can be told without asking it."""
+    if config.networks:
+        validate_network.check(config.networks)
+    if config.routes:
+        validate_network.check_routes(config.routes)
+    if config.net_devices:
+        validate_network.check_devices(config.net_devices, config.networks)
 
 
 def clocks(config: Config, kinds: Kinds) -> None:
@@ -672,9 +684,11 @@ RULES: Final[tuple[Callable[[Config, Kinds], None], ...]] = (
     rlimits,
     capabilities,
     seccomp,
+    scheduling,
     groups,
     labels,
     landlock,
+    networks,
     clocks,
     cgroup,
     limits,
