@@ -206,6 +206,9 @@ def run(state: str, options: dict[str, str], id: str) -> int:
     with open(f"{options['--bundle']}/config.json") as file:
         spec = json.load(file)
     _call("unshare", NEWNS | NEWUTS | NEWIPC | NEWNET | NEWPID)
+    for name, text in spec["linux"].get("resources", {}).get("unified", {}).items():
+        with open(os.path.join("/sys/fs/cgroup", name), "w") as file:
+            file.write(text)
     pid = os.fork()
     if pid == 0:
         _container(spec)

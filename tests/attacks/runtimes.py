@@ -23,7 +23,8 @@ from nscontainer.sys.mount import MNT, MS, mount, umount2
 from .bundle import CAPABILITIES, PATH, STARTED, Spec
 from .canaries import Fell
 
-__all__ = ["Binary", "Careless", "Library", "Ran", "Running", "Runtime", "config_of", "process_of"]
+__all__ = ["Binary", "Careless", "Library", "Ran", "Running", "Runtime", "config_of", "process_of",
+           "remove_cgroups"]
 
 TIMEOUT = 15.0
 _KINDS = {"pid": "NEWPID", "network": "NEWNET", "ipc": "NEWIPC", "uts": "NEWUTS", "mount": "NEWNS", "user": "NEWUSER",
@@ -69,6 +70,8 @@ def config_of(made: Spec) -> Config:
     }
     if "uts" in kinds:
         fields["hostname"] = made["hostname"]
+    if "resources" in linux:
+        fields["cgroups"] = {"name": f"attacked-{os.urandom(6).hex()}", "unified": linux["resources"]["unified"]}
     if "seccomp" in linux:
         fields["seccomp"] = _filter(linux["seccomp"])
     for name, key in (("uid_mappings", "uidMappings"), ("gid_mappings", "gidMappings")):
@@ -239,7 +242,8 @@ def _end(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def _remove_cgroups(id: str) -> None:
+def remove_cgroups(id: str) -> None:
+    """Remove what a runtime has left of a container's cgroups."""
     for cgroup in [*Path("/sys/fs/cgroup").rglob(id)]:
         for _ in range(100):
             try:
@@ -290,7 +294,7 @@ class Binary:
             text = (child.communicate(timeout=self.timeout)[0] or b"").decode(errors="replace")
         except subprocess.TimeoutExpired:
             _end(child.pid)
-            _remove_cgroups(args[-1])
+            remove_cgroups(args[-1])
             raise Fell(f"it hangs: {' '.join(args)}") from None
         finally:
             child.kill()

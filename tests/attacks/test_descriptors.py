@@ -10,15 +10,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import fork
 from nscontainer import FunctionHook
+from nscontainer.sys.clone import CLONE, unshare
+from nscontainer.sys.mount import MS, mount
 
-from .bundle import Spec, script, spec
-from .canaries import Fell, HostTree, identity, wait_for
+from .bundle import Spec, bind, script, spec
+from .canaries import SECRET, Fell, HostTree, identity, wait_for
 from .marks import attack, library_only
-from .runtimes import Binary, Library, Runtime, config_of, process_of
+from .racing import exchanging, rounds
+from .runtimes import Binary, Library, Ran, Runtime, config_of, process_of
 
 pytestmark = pytest.mark.needs("root", "busybox")
 HERE = Path(__file__).resolve().parent
@@ -220,3 +225,39 @@ def test_cve_2015_8709_a_process_that_enters_a_user_namespace_cannot_be_traced(r
     if owners != [0]:    # proc_pid(5): root's, whoever it runs as, while it is not dumpable
         raise Fell(f"its memory belongs to {owners}")
 
+
+@attack("CVE-2017-1002101", "CVE-2021-25741")
+def test_cve_2021_25741_a_source_that_the_caller_holds_is_not_exchanged_meanwhile(
+        runtime: Runtime, image: Path, host: HostTree, volume: Path, tmp_path: Path) -> None:
+    """By its path it is, and that is how the config was meant; the caller is to bind what he has opened and checked."""
+    (volume / "data").mkdir()
+    (volume / "data/file").write_text("the-container's-own")
+    (volume / "other").symlink_to(host.path)
+    (tmp_path / "held").mkdir()
+
+    def race() -> list[Any]:
+        unshare(CLONE.NEWNS)
+        mount(None, "/", flags=MS.REC | MS.PRIVATE)
+        held = os.open(volume / "data", os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+        mount(f"/proc/self/fd/{held}", str(tmp_path / "held"), flags=MS.BIND)
+        os.close(held)
+        again = runtime.afresh()
+        ran: list[Ran] = []
+        exchanged = False
+        try:
+            with exchanging(volume, "data", "other"):
+                made = spec(image, "cat /mnt/file", bind(tmp_path / "held", "/mnt"))
+                rounds(lambda _: ran.append(again.run(made)))
+                made = spec(image, "cat /mnt/file", bind(volume / "data", "/mnt"))
+                for _ in range(100):
+                    if exchanged := SECRET in again.run(made).output:
+                        break
+        finally:
+            if again is not runtime:
+                again.close()
+        return [[str(one) for one in ran if SECRET in one.output], exchanged, all("own" in one.output for one in ran)]
+
+    fell, exchanged, seen = fork.run_in_child(race)
+    if fell:
+        raise Fell(str(fell))
+    assert seen and exchanged, "there was no race"

@@ -27,7 +27,7 @@ from nscontainer.sys import bpf
 from .bundle import spec
 from .canaries import Fell, HostTree
 from .marks import attack, library_only
-from .runtimes import Binary, Runtime
+from .runtimes import Binary, Library, Runtime, remove_cgroups
 
 pytestmark = pytest.mark.needs("root", "busybox")
 
@@ -179,6 +179,22 @@ def test_cve_2026_39402_a_line_of_subuid_is_somebody_s_by_the_whole_name(tmp_pat
     found = subordinate_ranges("user", str(tmp_path / "subuid"), 1000)
     if found != [(400000, 100)]:
         raise Fell(str(found))
+
+
+@attack("GHSA-5g49-rx9x-qfc6", falls={"name": ["../../..{host}/file", "{host}/file"]})
+@pytest.mark.parametrize("name", [
+    "../../..{host}/file", "{host}/file", "../../../../..{host}/folder/new", "cgroup.procs/../../../..{host}/file",
+    "../cgroup.procs", "", "..", "memory.max\n"])
+def test_ghsa_5g49_a_limit_is_a_file_of_the_cgroup_and_no_path(runtime: Runtime, image: Path, host: HostTree,
+                                                              name: str) -> None:
+    made = spec(image, "true")
+    group = f"attacked-{os.urandom(6).hex()}"
+    made["linux"].update(cgroupsPath=f"/{group}", resources={"unified": {name.format(host=host.path): "1"}})
+    ran = runtime.run(made)
+    remove_cgroups(group)   # some make one, and forget it when they fail
+    host.check()
+    if ran.started and isinstance(runtime, Library):
+        raise Fell(f"{name!r} was taken: {ran}")
 
 
 GUARD = b"\xa5" * 256
