@@ -5,53 +5,31 @@ imported when the command is used. A command that makes processes has its zygote
 interpreters load side by side.
 
 Whatever goes wrong is one line on standard error, and an exit code: 2 for a wrong command line, 125 for a failure of
-ours, 126 and 127 for a program that cannot be executed or found; else the program's own, or 128 + N after signal N.
+ours, 126 and 127 for a program that cannot be executed or found; else the program's own, or 128 + N after signal N. The
+commands that engines call have runc's codes: 1, and 255 from exec.
 """
 from __future__ import annotations
 
 import os
 import sys
 from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
+from _warnings import filters
+
+from .cli_options import HELP, Command, Option, UsageError, parse, passed_descriptors
+from .cli_report import log, say
+from .cli_table import GLOBAL_OPTIONS as OCI_GLOBAL_OPTIONS, OCI_COMMANDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any, Final, Union
+    from collections.abc import Callable, Sequence
+    from typing import Any, Final
 
-    Value = Union[str, bool, list[str]]
-
-__all__ = ["COMMANDS", "Command", "Option", "UsageError", "main", "parse"]
+__all__ = ["COMMANDS", "HELP", "Command", "Option", "UsageError", "main", "parse"]
 
 PROGRAM: Final = "nscontainer"
+OCI_VERSION: Final = "1.3.0"
 OURS, NOT_EXECUTABLE, NOT_FOUND, USAGE = 125, 126, 127, 2
 
-
-class UsageError(Exception):
-    """The command line makes no sense: one line, and exit code 2."""
-
-
-class Option:
-    """``--name`` or, with a *value* to show for it in the help, ``--name VALUE``; *many*: it may be given again."""
-
-    def __init__(self, names: str, value: str, about: str, *, many: bool = False) -> None:
-        self.names, self.value, self.about, self.many = names.split(), value, about, many
-
-    @property
-    def key(self) -> str:
-        """Under which name parse() returns it."""
-        return self.names[0][2:]
-
-
-class Command:
-    """One command: its module has ``run(zygote, options, operands)`` if it makes processes, else without a zygote."""
-
-    def __init__(self, name: str, operands: str, summary: str, module: str, options: tuple[Option, ...], *,
-                 clones: bool, notes: str = "") -> None:
-        self.name, self.operands, self.summary, self.module = name, operands, summary, module
-        self.options, self.clones, self.notes = options, clones, notes
-
-
-HELP: Final = Option("--help -h", "", "show this text")
 
 SANDBOX: Final = Command("sandbox", "[--] [COMMAND [ARG...]]", "run a program in its own container", "cli_sandbox", (
     Option("--rootfs", "DIR", "the folder that is its /; without it, a view of this host whose changes vanish"),
@@ -71,6 +49,7 @@ SANDBOX: Final = Command("sandbox", "[--] [COMMAND [ARG...]]", "run a program in
     Option("--cpus", "NUMBER", "how many CPUs' time it gets at most: 0.5, 2"),
     Option("--cpuset", "LIST", "on which CPUs it runs: 0-3,7"),
     Option("--pids", "NUMBER", "how many processes and threads there may be at a time"),
+    Option("--seccomp", "default|unconfined", "filter its system calls (the default), or leave it all of them"),
     Option("--timeout", "SECONDS", "kill it after that time; the exit code is 124 then"),
     Option("--tty", "", "give it a terminal of its own; the default when both stdin and stdout are terminals"),
     Option("--no-tty", "", "pass stdin, stdout and stderr through as they are"),
@@ -89,42 +68,8 @@ Exit code: COMMAND's own, or 128 + N after signal N; 126 when it cannot be execu
   nscontainer sandbox --rootfs /srv/debian --ephemeral --user 1000 -- python3 untrusted.py
 """)
 
-COMMANDS: Final = {command.name: command for command in (SANDBOX,)}
-GLOBAL_OPTIONS: Final = (HELP, Option("--version -v", "", "show the version"))
-
-
-def parse(options: Sequence[Option], arguments: Sequence[str]) -> tuple[dict[str, Value], list[str]]:
-    """Split *arguments* into the options given, by their first name, and the operands.
-
-    Options end at ``--`` and at the first operand, so that the options of a program to be run are its own.
-    """
-    by_name = {name: option for option in options for name in option.names}
-    given: dict[str, Value] = {}
-    rest = list(arguments)
-    while rest and rest[0].startswith("-") and rest[0] != "-":
-        word = rest.pop(0)
-        if word == "--":
-            break
-        name, equals, value = word.partition("=")
-        option = by_name.get(name)
-        if option is None:
-            raise UsageError(f"unknown option {name!r}")
-        if not option.value:
-            if equals and value not in ("true", "false"):
-                raise UsageError(f"option {name} takes no value")
-            given[option.key] = value != "false"
-            continue
-        if not equals:
-            if not rest:
-                raise UsageError(f"option {name} needs a value: {option.value}")
-            value = rest.pop(0)
-        if option.many:
-            earlier = given.setdefault(option.key, [])
-            assert isinstance(earlier, list)
-            earlier.append(value)
-        else:
-            given[option.key] = value
-    return given, rest
+COMMANDS: Final = {command.name: command for command in (SANDBOX, *OCI_COMMANDS)}
+GLOBAL_OPTIONS: Final = (*OCI_GLOBAL_OPTIONS, HELP, Option("--version -v", "", "show the version"))
 
 
 def _help() -> str:
@@ -148,19 +93,12 @@ def _describe(options: Sequence[Option]) -> list[str]:
     return lines
 
 
-def _say(text: str, fd: int = 1) -> None:
-    """Write to a descriptor: print() would have Python complain once more, at its end, of a pipe that nobody reads."""
-    data = text.encode("utf-8", "surrogateescape")
-    while data:
-        data = data[os.write(fd, data):]
-
-
-def _complain(problem: str, command: str = "") -> None:
-    text = " ".join(f"{PROGRAM}: {command + ': ' if command else ''}{problem}".split("\n"))
-    try:
-        _say(text + "\n", 2)
-    except OSError:
-        pass  # standard error is closed, or its reader is gone: the exit code remains
+def _complain(problem: str, command: Command | None, options: dict[str, Any]) -> None:
+    text = " ".join(problem.split("\n"))
+    plain = f"{PROGRAM}: {command.name + ': ' if command else ''}{text}"
+    if command is None or not command.oci:
+        options = {}
+    log(options, "error", text, plain=plain)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -168,63 +106,84 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_streams()
     if getsignal(SIGINT) is default_int_handler:
         signal(SIGINT, SIG_DFL)  # Ctrl-C ends this process, as it does others; not by a KeyboardInterrupt somewhere
-    command = ""
+    command: Command | None = None
+    options: dict[str, Any] = {}
     try:
         options, rest = parse(GLOBAL_OPTIONS, sys.argv[1:] if arguments is None else arguments)
         if options.get("version"):
             from . import __version__
 
-            _say(f"{PROGRAM} {__version__}\n")
+            say(f"{PROGRAM} {__version__}\nspec: {OCI_VERSION}\n")
             return 0
         if options.get("help"):
-            _say(_help())
+            say(_help())
             return 0
         if not rest:
             raise UsageError("no command")
         if rest[0] not in COMMANDS:
             raise UsageError(f"unknown command {rest[0]!r}")
-        command = rest[0]
-        return _run(COMMANDS[command], rest[1:])
+        command = COMMANDS[rest[0]]
+        return _run(command, rest[1:], options)
     except UsageError as error:
-        _complain(f"{error}; try '{PROGRAM} {command + ' ' if command else ''}--help'", command)
-        return USAGE
+        _complain(f"{error}; try '{PROGRAM} {command.name + ' ' if command else ''}--help'", command, options)
+        return command.failure if command and command.oci else USAGE
     except Exception as error:
-        return _failed(error, command)
+        return _failed(error, command, options)
 
 
-def _run(command: Command, arguments: list[str]) -> int:
-    options, operands = parse(command.options, arguments)
-    if options.get("help"):
-        _say(_help_of(command))
+def _run(command: Command, arguments: list[str], before: dict[str, Any]) -> int:
+    own, operands = parse(command.options, arguments, program=command.program)
+    if own.get("help"):
+        say(_help_of(command))
         return 0
+    options: dict[str, Any] = {**before, **own}
+    if command.oci:
+        # Engines give every container names of system calls and capabilities that only other machines have.
+        filters.insert(0, ("ignore", None, RuntimeWarning, None, 0))
+    if command.clones and command.oci:
+        options["descriptors"] = passed_descriptors(options)
     if not command.clones:
-        return int(_module(command.module).run(options, operands))
+        return int(_function(command)(options, operands))
     from .spawner import Zygote
 
     zygote = Zygote()
     try:
         zygote.start()
-        return int(_module(command.module).run(zygote, options, operands))
+        return int(_function(command)(zygote, options, operands))
     finally:
         zygote.close()
 
 
-def _module(name: str) -> Any:
-    return __import__(f"{__package__}.{name}", fromlist=["run"])
+def _function(command: Command) -> Callable[..., Any]:
+    module = __import__(f"{__package__}.{command.module}", fromlist=[command.function])
+    found: Callable[..., Any] = getattr(module, command.function)
+    return found
 
 
-def _failed(error: Exception, command: str) -> int:
+def _failed(error: Exception, command: Command | None, options: dict[str, Any]) -> int:
     """Report a failure and return its exit code."""
     from .errors import ContainerError, ProgramNotExecutable, ProgramNotFound
 
     if isinstance(error, ContainerError):
-        _complain(str(error), command)
+        problem = str(error)
     elif isinstance(error, OSError):
-        _complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), command)
+        problem = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
     else:
-        _complain(f"internal error: {type(error).__name__}: {error}", command)
+        problem = f"internal error: {type(error).__name__}: {error}"
+    _complain(problem, command, options)
+    if command is not None and command.oci:
+        if options.get("debug"):
+            _log_stack(error, options)
+        return command.failure
     return (NOT_FOUND if isinstance(error, ProgramNotFound)
             else NOT_EXECUTABLE if isinstance(error, ProgramNotExecutable) else OURS)
+
+
+def _log_stack(error: Exception, options: dict[str, Any]) -> None:
+    from .errors import ContainerError, frames_of
+
+    frames = error.frames if isinstance(error, ContainerError) else frames_of(error.__traceback__)
+    log(options, "debug", "; ".join(f"{frame.function} at {frame.file}:{frame.line}" for frame in frames))
 
 
 def _open_streams() -> None:

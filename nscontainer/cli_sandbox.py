@@ -31,7 +31,8 @@ def run(zygote: Zygote, options: dict[str, Any], operands: list[str]) -> int:
         config = sandbox.describe(
             rootfs=rootfs, ephemeral=options.get("ephemeral") or None, read_only=options.get("read-only", False),
             hostname=options.get("hostname", sandbox.HOSTNAME), network=options.get("network", "none"),
-            mounts=_mounts(options), capabilities=_capabilities(options), limits=_limits(options))
+            mounts=_mounts(options), capabilities=_capabilities(options),
+            seccomp=options.get("seccomp", "default"), limits=_limits(options))
     except ConfigInvalid as error:
         raise UsageError(str(error)) from None
     config.parent_death_signal = SIGKILL  # whatever happens to us, the container does not outlive the command

@@ -41,10 +41,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "ARCHITECTURES", "Action", "Arg", "Capabilities", "Cgroup", "Command", "CommandHook", "Config", "Device",
-    "FreezerState", "FunctionHook", "HookState", "Hooks", "HugepageLimit", "IDMap", "IfPrioMap", "Landlock",
-    "LandlockPaths", "LandlockPorts", "Mount", "Namespace", "NamespaceType", "Namespaces", "NetDevice", "Network",
-    "Operator", "Rlimit", "Route", "Seccomp", "Syscall", "ThrottleDevice", "TimeOffset", "WeightDevice", "host_id",
+    "ARCHITECTURES", "Action", "Arg", "CPUAffinity", "Capabilities", "Cgroup", "Command", "CommandHook", "Config",
+    "Device", "FreezerState", "FunctionHook", "HookState", "Hooks", "HugepageLimit", "IDMap", "IOPriority",
+    "IfPrioMap", "Landlock", "LandlockPaths", "LandlockPorts", "MemoryPolicy", "Mount", "Namespace", "NamespaceType",
+    "Namespaces", "NetDevice", "Network", "OCIState", "Operator", "Rlimit", "Route", "Scheduler", "Seccomp",
+    "Syscall", "ThrottleDevice", "TimeOffset", "WeightDevice", "host_id",
 ]
 
 _U32 = (1 << 32) - 1
@@ -209,6 +210,8 @@ class Mount(Record):
     recursive_clear: int = unsigned(64)
     uid_mappings: tuple[IDMap, ...] = many(IDMap)    # an id-mapped mount: host_id is the file's, as in a user namespace
     gid_mappings: tuple[IDMap, ...] = many(IDMap)
+    copy_up: bool = boolean()            # a tmpfs begins with what the image has at its place
+    clear_flags: int = unsigned(32)      # MS_* that the source of a bind mount may have, and this one has not
 
 
 # --------------------------------------------------------------------------------------------------------- network
@@ -351,6 +354,42 @@ class Landlock(Record):
     strict: bool = boolean()                 # fail where the kernel, or the image, lacks something of this
 
 
+# ------------------------------------------------------------------------------------- when and where a program runs
+
+class Scheduler(Record):
+    """A policy of sched(7), and what it takes: sched_setattr(2)."""
+
+    policy: int = integer(0, 6)              # SCHED_*, see sys/scheduling.py
+    flags: int = unsigned(64)                # SCHED_FLAG_*
+    nice: int = integer(-20, 19)             # with OTHER and BATCH
+    priority: int = integer(0, 99)           # with FIFO and RR
+    runtime: int = unsigned(64)              # ns, with DEADLINE, as are the next two
+    deadline: int = unsigned(64)
+    period: int = unsigned(64)
+
+
+class IOPriority(Record):
+    """A rank at the disk: ioprio_set(2)."""
+
+    io_class: int = integer(1, 3)            # IOPRIO_CLASS_*, see sys/scheduling.py
+    priority: int = integer(0, 7)            # 0 is the highest
+
+
+class CPUAffinity(Record):
+    """On which CPUs a further process enters the container, and on which it then runs: "0-3,7"; "": as inherited."""
+
+    initial: str = text()
+    final: str = text()
+
+
+class MemoryPolicy(Record):
+    """From which NUMA nodes the program gets its memory: set_mempolicy(2)."""
+
+    mode: int = integer(0, 6)                # MPOL_*, see sys/mempolicy.py
+    flags: int = unsigned(16)                # MPOL_F_*
+    nodes: str = text()                      # "0-1,3"
+
+
 # ----------------------------------------------------------------------------------------------------------- hooks
 
 class CommandHook(Record):
@@ -382,6 +421,15 @@ class HookState(Record):
     id: str = text()
     pid: int = integer(0, (1 << 31) - 1)
     root: str = pathname()
+
+
+class OCIState(HookState):
+    """What a hook of an OCI bundle is told besides, under the specification's keys."""
+
+    oci_version: str = text(key="ociVersion")
+    status: str = text()
+    bundle: str = pathname()
+    annotations: dict[str, str] = mapping()
 
 
 def _hooks() -> Any:
@@ -480,6 +528,14 @@ class Config(Record):
     landlock: Landlock | None = one(Landlock)
     no_new_keyring: bool = boolean()                 # keep the caller's session keyring: session-keyring(7)
     net_devices: dict[str, NetDevice] = many_by_name(NetDevice)   # by their names on the host
+    scheduler: Scheduler | None = one(Scheduler)
+    io_priority: IOPriority | None = one(IOPriority)
+    exec_cpu_affinity: CPUAffinity | None = one(CPUAffinity)   # for further processes
+    personality: int | None = integer(0, 0xFFFFFFFE, None)     # PER_*: personality(2)
+    memory_policy: MemoryPolicy | None = one(MemoryPolicy)
+    make_cwd: bool = boolean()                       # make the working directory when the image has none
+    bundle: str = pathname()                         # the OCI bundle that it came from, for the hooks
+    annotations: dict[str, str] = mapping()          # the same
 
     def host_uid(self) -> int:
         """Return what the container's root is on the host; ConfigInvalid when its user namespace has no root."""

@@ -5,9 +5,9 @@ import os
 from _thread import RLock
 from errno import ENOENT, ESRCH
 
-from . import hooks, idmap, namespaces, validate
+from . import gate, hooks, idmap, namespaces, validate
 from .cgroups.manager import manager_for
-from .config import CommandHook, Config, HookState
+from .config import Action, CommandHook, Config, HookState, OCIState
 from .errors import (
     ConfigInvalid,
     ContainerError,
@@ -47,7 +47,8 @@ __all__ = ["Container"]
 OUTSIDE, INSIDE = ("prestart", "create_runtime"), ("create_container", "start_container")
 # What a further process takes from the container's config; the rest was the first one's business.
 _FOR_ENTERING = ("namespaces", "rlimits", "additional_groups", "parent_death_signal", "no_new_privileges", "umask",
-                 "apparmor_profile", "process_label", "landlock", "no_new_keyring")
+                 "apparmor_profile", "process_label", "landlock", "no_new_keyring", "scheduler", "io_priority",
+                 "exec_cpu_affinity", "personality", "memory_policy")
 _CONFINED = ("apparmor_profile", "process_label", "mount_label", "landlock")   # by security modules a host may lack
 
 
@@ -253,8 +254,12 @@ class Container:
                                      hint="give its config a cgroup: config.cgroups")
             self._manager.freeze(frozen)
 
-    def start(self, process: Process) -> None:
-        """Run *process*: as the first one, which makes the container, or as a further one in a container that runs."""
+    def start(self, process: Process, *, hold: bool = False) -> None:
+        """Run *process*: as the first one, which makes the container, or as a further one in a container that runs.
+
+        With *hold*, which is for the first, everything is made ready, and its program runs after release(), which any
+        program may call that loads the container.
+        """
         with self._lock:
             process.check()
             if self._destroyed:
@@ -274,7 +279,7 @@ class Container:
                 if status is Status.RUNNING:
                     child = self._enter(process, streams)
                 else:
-                    child = self._begin(process, streams)
+                    child = self._begin(process, streams, hold)
                 process.started(child, streams)
             except BaseException:
                 try:
@@ -287,7 +292,21 @@ class Container:
     def _gone(self) -> ContainerNotExists:
         return ContainerNotExists(f"container {self.id!r} has been destroyed")
 
-    def _begin(self, process: Process, streams: Streams) -> Child:
+    def release(self) -> None:
+        """Let the program of a container run that was started on hold."""
+        with self._lock:
+            link = gate.knock(self._directory) if self._directory is not None and self._init is not None else None
+            if link is None or self._init is None:
+                raise ContainerNotRunning(f"container {self.id!r} does not wait to be started")
+            try:
+                if self._asks() and (filter := self._filter()) and filter["notifies"]:
+                    self._pass_listener(gate.listener(link), None, self._init.pid, "created")
+                gate.hear_out(link)
+            finally:
+                close(link)
+            self._run_poststart(self._init.pid)
+
+    def _begin(self, process: Process, streams: Streams, hold: bool) -> Child:
         """Make the container around its first process."""
         if self._wired():
             from .network import outside
@@ -308,7 +327,7 @@ class Container:
         filter = self._filter()
         wiring: Wiring | None = None
         try:
-            plain = self._manager is None and not plan.join and not plan.offsets
+            plain = self._manager is None and not plan.join and not plan.offsets and not hold
             with self._zygote.birth(plan.flags) if plain else Birth(self._zygote) as birth:
                 try:
                     cgroup, entries = self._ways_into_cgroup()
@@ -321,6 +340,10 @@ class Container:
                     message["look"] = birth.looks and not streams.extra
                     for at in self._map_mounts(maps):
                         message["mount_maps"][str(at)] = len(descriptors)
+                        descriptors.append(maps[-1])
+                    if hold and self._directory is not None:
+                        message["gate"] = len(descriptors)
+                        maps.append(gate.make(self._directory))
                         descriptors.append(maps[-1])
                     child = birth.born()
                     if plan.flags & CLONE.NEWUSER:
@@ -340,14 +363,20 @@ class Container:
                         wish = birth.hear()
                         self._run_hooks(wish["hook"], wish["index"], child.pid)
                         birth.tell({"go": True})
+                    if hold:
+                        birth.hear()  # it waits
+                        if self._directory is not None:
+                            publish_state(self._directory)
+                        birth.tell({"go": True})
+                        self._init = child
+                        return child
                     if filter is not None and filter["notifies"]:
                         self._pass_listener(birth.listener(), process, child.pid, "creating")
                     birth.runs()
                     if self._directory is not None:
                         publish_state(self._directory)
                     self._init = child
-                    for hook in config.hooks.poststart:
-                        hooks.run(hook, self._hook_state(child.pid))
+                    self._run_poststart(child.pid)
                     return child
                 finally:  # inside: should closing fail, the child is not to live
                     close_all([*plan.take(), *maps, *entries, *([] if cgroup is None else [cgroup])])
@@ -438,12 +467,22 @@ class Container:
             warn(f"no machine has a system call {', '.join(filter.skipped)}: left out", RuntimeWarning, stacklevel=4)
         return {"code": filter.code.hex(), "flags": filter.flags, "notifies": filter.notifies}
 
-    def _pass_listener(self, listener: int, process: Process, pid: int, status: str) -> None:
+    def _asks(self) -> bool:
+        """Say whether the profile leaves some system calls to somebody to answer."""
+        profile = self._config.seccomp
+        return profile is not None and Action.NOTIFY in (
+            profile.default_action, *(rule.action for rule in profile.syscalls))
+
+    def _pass_listener(self, listener: int, process: Process | None, pid: int, status: str) -> None:
         """Give the listener to the program that the config names, or to whoever has the process object."""
         from .security.notify import Listener, hand_over
 
         profile = self._config.seccomp
         if profile is None or not profile.listener_path:
+            if process is None:
+                close(listener)
+                raise ContainerError("nobody is there to answer for system calls that ask",
+                                     hint="seccomp.listener_path names the socket of the program that does")
             process.listener = Listener(listener)
             return
         state = {"ociVersion": self._config.version, "id": self.id, "status": status,
@@ -477,7 +516,7 @@ class Container:
             "console": 0 if streams.console is not None else None, "console_path": process.console_path,
             "capabilities": [sets.bounding, sets.effective, sets.permitted, sets.inheritable, sets.ambient],
             "cgroups": list(range(given, given + len(entries))), "mount_maps": {}, "last_cap": last_cap(),
-            "state": self._hook_state(0).to_json(), "seccomp": filter,
+            "state": self._hook_state(0).to_json(), "seccomp": filter, "gate": None,
             "hooks": {**inside, "create_runtime": any(getattr(hook_lists, name) for name in OUTSIDE)},
             "look": False,
         }
@@ -521,12 +560,22 @@ class Container:
         if index is None:
             for name in OUTSIDE:
                 for hook in getattr(self._config.hooks, name):
-                    hooks.run(hook, state.to_json())
+                    hooks.run(hook, state)
         else:
-            hooks.run(getattr(self._config.hooks, kind)[index], state.to_json())
+            hooks.run(getattr(self._config.hooks, kind)[index], state)
 
-    def _hook_state(self, pid: int) -> HookState:
-        return HookState(version=self._config.version, id=self.id, pid=pid, root=self._config.rootfs)
+    def _run_poststart(self, pid: int) -> None:
+        for hook in self._config.hooks.poststart:
+            hooks.run(hook, self._hook_state(pid, "running"))
+
+    def _hook_state(self, pid: int, status: str = "creating") -> HookState:
+        """Describe the container for a hook; an engine's container says more of itself than ours."""
+        config = self._config
+        if config.bundle:
+            return OCIState(version=config.version, id=self.id, pid=pid, root=config.rootfs,
+                            oci_version=config.version, status=status, bundle=config.bundle,
+                            annotations=config.annotations)
+        return HookState(version=config.version, id=self.id, pid=pid, root=config.rootfs)
 
     def destroy(self) -> None:
         """Remove what is left of it: processes, cgroup, state directory. ContainerNotStopped while it runs."""
@@ -543,7 +592,7 @@ class Container:
             if not self._destroyed:
                 self._destroyed = True
                 for hook in self._config.hooks.poststop:
-                    hooks.run(hook, self._hook_state(0).to_json())
+                    hooks.run(hook, self._hook_state(0, "stopped"))
 
 
 def _wishes(hook_lists: Message) -> int:

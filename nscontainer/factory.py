@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from errno import EEXIST
 
 from .config import Config
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from .validate import Validator
+
+    Kind = type[Container]
 
 __all__ = ["Factory", "valid_id"]
 
@@ -49,6 +52,7 @@ class Factory:
     """
 
     type = "libcontainer"
+    _container: Kind = Container  # what create() and load() return: a subclass's own kind
 
     def __init__(self, root: str | os.PathLike[str], *, oci_ids: bool = False, tmpfs_root: bool = False,
                  init_args: Sequence[str] = (), validator: Validator | None = None) -> None:
@@ -77,14 +81,17 @@ class Factory:
     def _make_root(self) -> None:
         try:
             os.makedirs(self.root, 0o700, exist_ok=True)
-            owner = os.stat(self.root).st_uid
+            status = os.lstat(self.root)
         except OSError as error:
             raise ContainerError(f"cannot make the state root {self.root!r}: {error.strerror}",
                                  hint="choose a directory of your own on a writable file system") from None
-        # CVE-2015-1331: whoever owns the directory can put links where we write.
-        if owner not in (0, os.geteuid()):
-            raise ContainerError(f"the state root {self.root!r} belongs to uid {owner}",
-                                 hint="choose a directory of your own")
+        # CVE-2015-1331: whoever can write to the directory can put links where we write, and states that we load.
+        problem = ("is a symlink" if stat.S_ISLNK(status.st_mode)
+                   else f"belongs to uid {status.st_uid}" if status.st_uid not in (0, os.geteuid())
+                   else f"is open to others: its mode is {status.st_mode & 0o7777:o}" if status.st_mode & 0o022 else "")
+        if problem:
+            raise ContainerError(f"the state root {self.root!r} {problem}",
+                                 hint="choose a directory of your own that nobody else can write to")
 
     def create(self, id: str, config: Config) -> Container:
         """Make a container that has not been started: check *config*, and take *id*.
@@ -101,7 +108,7 @@ class Factory:
             raise ContainerError(f"cannot make the state directory {directory!r}: {error.strerror}",
                                  hint="the state root must be a writable directory") from None
         try:
-            return Container(id, config, self.zygote, directory)
+            return self._container(id, config, self.zygote, directory)
         except BaseException:
             os.rmdir(directory)
             raise
@@ -112,8 +119,8 @@ class Factory:
         state = load_state(directory, id)
         if state.id != id:
             raise ContainerNotExists(f"{directory!r} holds the state of {state.id!r}, not of {id!r}")
-        return Container(id, state.config, self.zygote, directory, cgroup_paths=state.cgroup_paths,
-                         init=Stranger(state.init_process_pid, state.init_process_start))
+        return self._container(id, state.config, self.zygote, directory, cgroup_paths=state.cgroup_paths,
+                               init=Stranger(state.init_process_pid, state.init_process_start))
 
     def _directory(self, id: str) -> str:
         if not self.root:

@@ -16,7 +16,7 @@ from .config import IDMap
 from .errors import ContainerError, SyscallError
 from .hooks import find_program, run_program
 from .security import procfs
-from .sys.files import AT_FDCWD, close, openat, read_all
+from .sys.files import AT_FDCWD, close, close_all, openat, read_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,20 +40,18 @@ def write(pid: int, uid_mappings: Mappings, gid_mappings: Mappings) -> None:
     What the kernel lets us write ourselves is written directly; for the rest newuidmap and newgidmap are asked. What
     came of it is read back: CVE-2018-18955 was a kernel that mapped other ids than it was told to.
     """
-    proc = procfs.open_procfs()
+    opened = [procfs.open_procfs()]
     try:
-        process = procfs.open_file(proc, str(pid), os.O_PATH | os.O_DIRECTORY)
-    except SyscallError as error:
-        if error.errno != ENOENT:
-            raise
-        raise ContainerError(f"cannot map the ids of process {pid}: it has ended") from None
+        try:
+            opened.append(procfs.open_file(opened[0], str(pid), os.O_PATH | os.O_DIRECTORY))
+        except SyscallError as error:
+            if error.errno != ENOENT:
+                raise
+            raise ContainerError(f"cannot map the ids of process {pid}: it has ended") from None
+        _map(opened[1], pid, "uid", uid_mappings)
+        _map(opened[1], pid, "gid", gid_mappings)
     finally:
-        close(proc)
-    try:
-        _map(process, pid, "uid", uid_mappings)
-        _map(process, pid, "gid", gid_mappings)
-    finally:
-        close(process)
+        close_all(opened)
 
 
 def _map(process: int, pid: int, kind: str, mappings: Mappings) -> None:

@@ -10,7 +10,7 @@ import os
 
 from . import hooks, init_steps, sync, warm
 from .config import Command, CommandHook, Config
-from .mounts import dev, pivot, restrict, rootfs
+from .mounts import dev, pivot, resolve, restrict, rootfs
 from .network import inside
 from .security.capabilities import Sets
 from .sys.clone import CLONE, unshare
@@ -67,6 +67,7 @@ class Child:
         self.state: Message = message["state"]
         self.last_cap: int = message["last_cap"]
         self.filter: Message | None = message["seccomp"]
+        self.gate = -1 if message["gate"] is None else descriptors[message["gate"]]
         self.capabilities: Sets = Sets(*message["capabilities"])
         self.namespaces: dict[str, str] = {namespace.type: namespace.path for namespace in self.config.namespaces}
         self.home = "/"
@@ -151,6 +152,8 @@ STEPS: Final[tuple[Step, ...]] = (
     ("make the container's devices", _populate_dev, lambda child: new_mounts(child) and child.config.devices),
     ("wait for the hooks outside", introduce_again, lambda child: child.hooks["create_runtime"]),
     ("run the createContainer hooks", run_hooks("create_container"), lambda child: child.hooks["create_container"]),
+    ("make the working directory", lambda child: close(resolve.made(child.root_fd, child.cwd)),
+        lambda child: new_mounts(child) and child.config.make_cwd),
     ("make paths read-only", lambda child: restrict.make_readonly(child.root_fd, child.config.readonly_paths),
         lambda child: new_mounts(child) and child.config.readonly_paths),
     ("mask paths", lambda child: restrict.mask(child.root_fd, child.config.mask_paths),
@@ -160,6 +163,7 @@ STEPS: Final[tuple[Step, ...]] = (
     ("enter the root filesystem", _enter_root, new_mounts),
     # only the container's files from here on; now give up power
     *init_steps.GIVE_UP_POWER,
+    ("wait to be started", init_steps.wait_to_be_started, lambda child: child.gate >= 0),
     ("run the startContainer hooks", run_hooks("start_container"), lambda child: child.hooks["start_container"]),
     *init_steps.BECOME_THE_PROGRAM,
 )

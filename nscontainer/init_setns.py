@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["STEPS"]
 
 STEPS: Final[tuple[Step, ...]] = (
+    ("begin on the right CPUs", init_steps.enter_on_cpus,
+        lambda child: child.config.exec_cpu_affinity and child.config.exec_cpu_affinity.initial),
     ("enter the cgroups", init_steps.enter_cgroups, lambda child: child.cgroups),
+    ("choose the CPUs", init_steps.run_on_cpus,
+        lambda child: child.config.exec_cpu_affinity and child.config.exec_cpu_affinity.final),
     ("become root of the user namespace", init_steps.become_root, lambda child: "NEWUSER" in child.namespaces),
     ("take up standard input and output", init_steps.take_stdio, None),
     ("start a session", init_steps.start_session, None),

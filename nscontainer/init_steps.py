@@ -15,10 +15,14 @@ from .security import apparmor, capabilities, keyring, landlock, procfs, seccomp
 from .sys.credentials import setgroups, setresgid, setresuid, setsid
 from .sys.fds import CLOSE_RANGE, close_range
 from .sys.files import close, dup3, fcntl_dupfd, write_all
+from .sys.mempolicy import set_mempolicy
+from .sys.personality import personality
 from .sys.prctl import set_keepcaps, set_no_new_privs, set_pdeathsig
 from .sys.process import execve
 from .sys.resource import prlimit
+from .sys.scheduling import ioprio_set, sched_setaffinity, sched_setattr
 from .sys.terminal import set_controlling_terminal
+from .sys.unix import accept
 from .sys.uts import setdomainname, sethostname
 
 TYPE_CHECKING = False
@@ -30,12 +34,13 @@ if TYPE_CHECKING:
     from .sync import Message
 
 __all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "OWN_PROC", "adjust_oom_score", "become_root", "enter_cgroups",
-           "inherit_oom_score", "name_host", "needs_oom_score", "set_sysctls", "start_session", "take_stdio"]
+           "enter_on_cpus", "inherit_oom_score", "name_host", "needs_oom_score", "run_on_cpus", "set_sysctls",
+           "start_session", "take_stdio", "wait_to_be_started"]
 
 # Descriptors of regular files keep their owner: they are the caller's own files. A pipe, a socket or a terminal is a
 # channel to us, and a program that is not root could not open it again through /dev/stderr.
-_CHANNELS = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR)
-_NULL = os.makedev(1, 3)
+_CHANNELS = (stat.S_IFIFO, stat.S_IFSOCK)
+_TERMINALS = range(136, 144)  # majors of pseudo-terminals; any other device is the host's, and stays its owner's
 
 
 def needs_proc(child: Child) -> object:
@@ -166,6 +171,53 @@ def set_sysctls(child: Child) -> None:
 _SWAP_SEPARATORS = str.maketrans("./", "/.")
 
 
+def enter_on_cpus(child: Child) -> None:
+    """Do what is left of the set-up on the CPUs that are meant for it. In a cgroup that has none of them, anywhere."""
+    assert child.config.exec_cpu_affinity is not None
+    try:
+        sched_setaffinity(0, _bits(child.config.exec_cpu_affinity.initial))
+    except SyscallError as error:
+        if error.errno != EINVAL:  # it is about the moment before the cgroup is entered, and we are in it
+            raise
+
+
+def run_on_cpus(child: Child) -> None:
+    """Choose the CPUs of the program."""
+    assert child.config.exec_cpu_affinity is not None
+    sched_setaffinity(0, _bits(child.config.exec_cpu_affinity.final))
+
+
+def schedule(child: Child) -> None:
+    """Choose the scheduling policy: while we may still have the right to go up."""
+    wanted = child.config.scheduler
+    assert wanted is not None
+    sched_setattr(0, wanted.policy, wanted.flags, nice=wanted.nice, priority=wanted.priority, runtime=wanted.runtime,
+                  deadline=wanted.deadline, period=wanted.period)
+
+
+def queue_at_disk(child: Child) -> None:
+    """Choose the rank at the disk, for all of our process group."""
+    wanted = child.config.io_priority
+    assert wanted is not None
+    ioprio_set(2, 0, wanted.io_class, wanted.priority)  # IOPRIO_WHO_PGRP
+
+
+def place_memory(child: Child) -> None:
+    """Choose the nodes that memory comes from."""
+    wanted = child.config.memory_policy
+    assert wanted is not None
+    set_mempolicy(wanted.mode, wanted.flags, _bits(wanted.nodes))
+
+
+def _bits(listed: str) -> int:
+    """Return a list such as "0-3,7", which validation has looked at, as a number with those bits."""
+    mask = 0
+    for part in listed.split(",") if listed else ():
+        first, _, last = part.partition("-")
+        mask |= (1 << int(last or first) + 1) - (1 << int(first))
+    return mask
+
+
 def set_umask(child: Child) -> None:
     """Set the file mode creation mask; without a wish it is 022, the zygote's, whatever the caller's may be."""
     os.umask(child.config.umask or 0)
@@ -186,7 +238,8 @@ def become_user(child: Child) -> None:
 def _give_channels(uid: int, gid: int) -> None:
     for fd in (0, 1, 2):
         status = os.fstat(fd)
-        if stat.S_IFMT(status.st_mode) in _CHANNELS and status.st_rdev != _NULL:
+        kind = stat.S_IFMT(status.st_mode)
+        if kind in _CHANNELS or kind == stat.S_IFCHR and os.major(status.st_rdev) in _TERMINALS:
             try:
                 os.fchown(fd, uid, gid)
             except OSError as error:
@@ -217,6 +270,26 @@ def change_directory(child: Child) -> None:
         raise SetupError(f"the working directory {child.cwd!r} lies outside the container's root", filename=child.cwd)
 
 
+def wait_to_be_started(child: Child) -> None:
+    """Wait until somebody connects to the gate and says go; whoever made us may be gone long before: gate.py.
+
+    From then on the connection is our link. It needs no file to be opened: there may be none of the host's in sight,
+    and what is in sight may be forbidden to us by now.
+    """
+    environment = _environment(child)
+    candidates = _candidates(child.args[0], environment)
+    if not any(os.access(path, os.X_OK) for path in candidates):  # to be told now, not when it is too late
+        raise _no_program(child, environment, next(filter(os.path.exists, candidates), None))
+    child.ask({"waits": True})
+    close(child.link)
+    child.link = accept(child.gate)
+    close(child.gate)
+    if sync.receive(child.link)[0] is None:
+        os._exit(1)  # killed between its knock and its word: its container is not to hang for ever
+    if "status" in child.state:
+        child.state["status"] = "created"  # for the hooks that come
+
+
 def limit_resources(child: Child) -> None:
     """Set the ceilings: setrlimit(2). Last: a small one would hit the steps before. The caller raised hard limits."""
     for limit in child.config.rlimits:
@@ -226,7 +299,7 @@ def limit_resources(child: Child) -> None:
 def pass_descriptors(child: Child) -> None:
     """Put the extra files on 3, 4, …, and mark everything else to be closed by execve."""
     if not child.extra_files:
-        _keep_none([child.link])
+        _keep_none([child.link] if child.look is None else [child.link, child.look.pages])
         return
     # Sources may sit where targets go: lift all of them out of the way first.
     first_free = 3 + len(child.extra_files)
@@ -355,6 +428,11 @@ GIVE_UP_POWER: Final[tuple[Step, ...]] = (
     ("label the program", label_program, needs_proc),
     ("write the Landlock rules", write_landlock_rules, lambda child: child.config.landlock),
     ("set the file mode creation mask", set_umask, lambda child: child.config.umask is not None),
+    ("choose the scheduler", schedule, lambda child: child.config.scheduler),
+    ("choose the rank at the disk", queue_at_disk, lambda child: child.config.io_priority),
+    ("choose where memory comes from", place_memory, lambda child: child.config.memory_policy),
+    ("take on a personality", lambda child: personality(child.config.personality or 0),
+        lambda child: child.config.personality is not None),
     ("forbid new privileges", lambda child: set_no_new_privs(), lambda child: child.config.no_new_privileges),
     ("shrink the bounding set",                                  # needs CAP_SETPCAP: before the user changes
         lambda child: capabilities.drop_bounding(child.capabilities, child.last_cap), None),

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Any, Union
 
+    from .config import Seccomp
     from .process import ExitState
     from .sandbox import MountLike, NetworkLike, Path
     from .stats import Resources
@@ -82,6 +83,7 @@ class Popen:
     *env* — all its variables; None: PATH, LANG and TERM, and nothing else of the caller's.
     *cwd* — in the container; by default /, or on a view of this host where the caller is.
     *capabilities* — names to keep instead of the fourteen that engines agree on.
+    *seccomp* — "default" leaves a program the system calls it needs; "unconfined" leaves it all; or a profile.
     *pass_fds* — descriptors it gets under the same numbers.
     *output_limit* — bytes that communicate() takes from one pipe; of a program that writes more, it makes an end.
     *memory*, *swap*, *cpus*, *cpuset*, *pids*, *io* — limits: see :func:`.units.limits`. With any of them *resources*
@@ -96,7 +98,8 @@ class Popen:
                  env: Mapping[str, str] | None = None, cwd: Path | None = None, user: str | int = "",
                  rootfs: Path | None = None, ephemeral: bool | None = None, read_only: bool = False,
                  hostname: str = HOSTNAME, network: NetworkLike = "none", mounts: Iterable[MountLike] = (),
-                 capabilities: Iterable[str] | None = None, output_limit: int | None = None,
+                 capabilities: Iterable[str] | None = None, seccomp: str | Seccomp = "default",
+                 output_limit: int | None = None,
                  memory: Amount | None = None, swap: Amount | None = None, cpus: float | None = None,
                  cpuset: str | None = None, pids: int | None = None,
                  io: Mapping[str | os.PathLike[str], Traffic] | None = None) -> None:
@@ -124,7 +127,7 @@ class Popen:
         cgroup = limits(f"nscontainer-run-{os.getpid()}-{number}", memory=memory, swap=swap, cpus=cpus, cpuset=cpuset,
                         pids=pids, io=io)
         config = describe(rootfs=rootfs, ephemeral=ephemeral, read_only=read_only, hostname=hostname, network=network,
-                          mounts=mounts, capabilities=capabilities, limits=cgroup)
+                          mounts=mounts, capabilities=capabilities, seccomp=seccomp, limits=cgroup)
         theirs: list[int] = []
         try:
             streams = {name: self._stream(name, wanted, theirs, bufsize)

@@ -2,16 +2,29 @@
 
 Without a root file system of its own the program gets a view of this host, copy-on-write: it sees the host's files, and
 whatever it changes vanishes with it. It is process 1 of its own pid namespace, has its own mounts, host name, IPC and
-network, the fourteen capabilities that container engines agree on, and no way to gain more.
+network, the fourteen capabilities that container engines agree on, the system calls that programs need, and no way to
+gain more.
 """
 from __future__ import annotations
 
 import os
 
-from .config import Config, IDMap, Landlock, Mount, Namespace, Namespaces, NamespaceType, Network, host_id
+from .config import (
+    Config,
+    IDMap,
+    Landlock,
+    Mount,
+    Namespace,
+    Namespaces,
+    NamespaceType,
+    Network,
+    Seccomp,
+    host_id,
+)
 from .devices import DEFAULT_SIMPLE_DEVICES
 from .errors import ConfigInvalid
 from .idmap import default_mappings
+from .security.default_profile import default_profile
 from .sys.mount import MS
 from .sys.mount_api import MOUNT_ATTR
 from .validate import ConfigValidator
@@ -27,10 +40,11 @@ if TYPE_CHECKING:
     NetworkLike = Union[str, Network, Iterable[Network]]
     MountLike = Union[Mount, str, tuple[Path, str], tuple[Path, str, str]]
 
-__all__ = ["CAPABILITIES", "HOSTNAME", "MASKED_PATHS", "NETWORKS", "PATH", "READONLY_PATHS", "Veth", "as_mount", "bind",
-           "capability_name", "describe", "environment", "starting_directory", "tmpfs"]
+__all__ = ["CAPABILITIES", "FILTERS", "HOSTNAME", "MASKED_PATHS", "NETWORKS", "PATH", "READONLY_PATHS", "as_mount",
+           "bind", "capability_name", "describe", "environment", "starting_directory", "tmpfs"]
 
 HOSTNAME: Final = "sandbox"
+FILTERS: Final = ("default", "unconfined")
 NETWORKS: Final = ("none", "host", "no-abstract-sockets")
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -55,13 +69,15 @@ _TTY = 5  # the group that terminals belong to, on every distribution
 
 def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostname: str = HOSTNAME,
              network: NetworkLike = "none", mounts: Iterable[MountLike] = (), read_only: bool = False,
-             capabilities: Iterable[str] | None = None, limits: Cgroup | None = None) -> Config:
+             capabilities: Iterable[str] | None = None, seccomp: str | Seccomp = "default",
+             limits: Cgroup | None = None) -> Config:
     """Return the configuration of a container for one program, checked; ConfigInvalid names the argument at fault.
 
     *ephemeral* — changes below / vanish; so they do on a view of this host (*rootfs* None), and there they must.
     *network* — "no-abstract-sockets" is the host's, less the sockets in it that have names and are no files, which a
     desktop's X server and message bus listen on: Landlock, Linux 6.12. Veth() and its like are interfaces beside the
     loopback's, in a network of its own; they take root.
+    *seccomp* — "default", the profile of security/default_profile.py; "unconfined"; or a profile.
     *limits* — the cgroup that units.limits() describes.
     """
     if ephemeral is None:
@@ -77,6 +93,7 @@ def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostn
         kinds.append("NEWUSER")
         uids, gids = default_mappings()
     in_user_namespace = "NEWUSER" in kinds
+    held = CAPABILITIES if capabilities is None else tuple(capability_name(name) for name in capabilities)
     config = Config(
         rootfs="/" if rootfs is None else os.path.realpath(rootfs),
         ephemeral=ephemeral,
@@ -90,7 +107,8 @@ def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostn
                 *(as_mount(mount, f"mounts[{index}]") for index, mount in enumerate(mounts))),
         devices=DEFAULT_SIMPLE_DEVICES,
         networks=(*wired, Network(type="loopback")) if alone else (),
-        capabilities=CAPABILITIES if capabilities is None else tuple(capability_name(name) for name in capabilities),
+        capabilities=held,
+        seccomp=_profile(seccomp, held),
         no_new_privileges=True,
         mask_paths=MASKED_PATHS,
         readonly_paths=READONLY_PATHS,
@@ -126,6 +144,14 @@ def Veth(address: str = "", gateway: str = "", *, bridge: str = "", name: str = 
     v6 = ":" in (address or gateway)
     fields = {("ipv6_address" if v6 else "address"): address, ("ipv6_gateway" if v6 else "gateway"): gateway}
     return Network(type="veth", name=name, bridge=bridge, **{**fields, **more})
+
+
+def _profile(wanted: str | Seccomp, held: Iterable[str]) -> Seccomp | None:
+    if isinstance(wanted, Seccomp):
+        return wanted
+    if wanted not in FILTERS:
+        raise ConfigInvalid("seccomp", f"expected a profile or one of {', '.join(map(repr, FILTERS))}, got {wanted!r}")
+    return default_profile(held) if wanted == "default" else None
 
 
 def _mounts(*, tty: bool, sysfs: bool) -> Iterable[Mount]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .sync import Message
 
-__all__ = ["Birth", "Zygote", "ZygoteGone", "seal_interpreter"]
+__all__ = ["Birth", "Zygote", "ZygoteGone", "failure_of", "seal_interpreter"]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # Imports the package by its folder, so that a vendored or renamed copy starts itself and not its host package.
@@ -79,14 +79,19 @@ class Birth:
 
     def _end(self, error: object) -> None:
         failed = True  # also when the end itself does not go well
+        lost = False
         try:
             try:
                 if error is not None and self._link >= 0:
                     self._born()  # a process that we have not heard of yet is ours all the same, and ours to reap
+            except SyscallError:
+                lost = self.child is None  # it may be there; the error that is on its way was first
             except ContainerError:
-                pass  # it never came to be, or failed too; the error that is on its way was first
+                pass  # it never came to be, or failed too
             finally:
                 self._part()
+                if lost:
+                    reap_stray(sync.NAME)
             failed = error is not None
         finally:
             if failed and self.child is not None:
@@ -134,7 +139,7 @@ class Birth:
     def waits(self) -> bool:
         """Say whether the process has been made, and waits to hear what to be."""
         try:
-            return self._born().poll() is None
+            return self._born().poll() is None and self._link >= 0
         except SetupError:
             return False
 
@@ -159,7 +164,7 @@ class Birth:
             elif "helper" in message:
                 self._helper = _child(message["helper"], received)
             elif "error" in message:
-                failed = _failure(message["error"])  # it may be quicker than the zygote, and must be reaped
+                failed = failure_of(message["error"])  # it may be quicker than the zygote, and must be reaped
             else:
                 self._early.append(message)
         if failed is not None:
@@ -194,7 +199,7 @@ class Birth:
         if message is None:
             raise self._silence()
         if "error" in message:
-            raise _failure(message["error"])
+            raise failure_of(message["error"])
         return message
 
     def listener(self) -> int:
@@ -203,7 +208,7 @@ class Birth:
         if message is None:
             raise self._silence()
         if "error" in message:
-            raise _failure(message["error"])
+            raise failure_of(message["error"])
         return received[0]
 
     def runs(self) -> None:
@@ -216,7 +221,7 @@ class Birth:
             messages = []
         for message in messages:  # "exec" and then an error, when execve came back
             if "error" in message:
-                raise _failure(message["error"])
+                raise failure_of(message["error"])
             if "own" in message:
                 self._zygote.learn(message["own"])
         if not any("exec" in message for message in messages):
@@ -246,7 +251,7 @@ def _child(pid: int, received: list[int]) -> Child:
     return Child(pid, received[0] if received else pidfd_open(pid))
 
 
-def _failure(report: Message) -> SetupError:
+def failure_of(report: Message) -> SetupError:
     """Make the error that a child's report stands for."""
     kinds = {"ProgramNotFound": ProgramNotFound, "ProgramNotExecutable": ProgramNotExecutable}
     kind = kinds.get(report["kind"], SetupError)
@@ -314,12 +319,21 @@ class Zygote:
             else:
                 spare = None
         if spare is not None:
-            if spare.waits():
+            waits = False
+            try:
+                waits = spare.waits()
+            finally:
+                if not waits:
+                    spare.dismiss()
+            if waits:
                 spare.looks, self._looked = not self._looked, True
                 return spare
-            spare.dismiss()
         birth = Birth(self)
-        birth.request(flags)
+        try:
+            birth.request(flags)
+        except BaseException:
+            birth.dismiss()
+            raise
         return birth
 
     def prepare(self, flags: int) -> None:
@@ -334,6 +348,7 @@ class Zygote:
         try:
             spare.request(flags, early=True)
         except (SyscallError, ZygoteGone):
+            spare.dismiss()
             return  # too many descriptors, or no memory: the next start will take longer, or tell
         with self._lock:
             if self._spare is None and self._flags == flags:
@@ -375,12 +390,12 @@ class Zygote:
             self._rest()
 
     def _rest(self) -> None:
-        spare, self._spare = self._spare, None
-        if spare is not None:
+        if self._spare is not None:
             if self._owner == os.getpid():
-                spare.dismiss()
+                self._spare.dismiss()
             else:  # after a fork it is somebody else's
-                spare.hang_up()
+                self._spare.hang_up()
+            self._spare = None  # not sooner: if it could not be killed, the next to end it will try again
 
     def _stop(self) -> None:
         self._rest()

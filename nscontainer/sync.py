@@ -15,6 +15,8 @@ The caller owns one control socket to its zygote and makes one link, a socket pa
         {"pid": pid} + a pidfd      the real one; it is the caller's own child
         {"map": true}               I sit in a new user namespace: write my maps, then tell me what to be
         {"hook": kind, "index": n}  run this callable, and say when it is done
+        {"waits": true}             I stand before my gate; after your go this link ends, and the next is a connection
+                                    to the gate: its caller says go, and hears what follows here
         {"listener": true} + it     the filter of system calls is on, and leaves some of them to you to answer
         {"exec": true}              all steps are done; when the link closes now, the program runs
         {"error": {...}}            a step failed: see describe()
@@ -99,8 +101,12 @@ def receive(link: int, half: Half | None = None) -> tuple[Message | None, list[i
 def receive_rest(link: int) -> list[Message]:
     """Return all messages until the other side closes the link: one wait, where each would be one. No descriptors."""
     data = b""
-    while more := receive_descriptors(link, _MOST_OF_A_REST, 0, fill=True)[0]:
-        data += more
+    try:
+        while more := receive_descriptors(link, _MOST_OF_A_REST, 0, fill=True)[0]:
+            data += more
+    except SyscallError as error:
+        if error.errno != errno.ECONNRESET:  # it has ended without having read all that we sent: what it said counts
+            raise
     messages = []
     while data:
         end = 4 + int.from_bytes(data[:4], "little")

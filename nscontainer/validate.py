@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTTY
 
-from . import validate_network, validate_seccomp
+from . import validate_network, validate_scheduling, validate_seccomp
 from .config import Capabilities, Config, Namespace, NamespaceType
 from .errors import ConfigInvalid, SyscallError
 from .strictjson import joined, shortened, step
@@ -321,6 +321,8 @@ def mounts(config: Config, kinds: Kinds) -> None:
             _propagation(f"mounts[{index}].propagation_flags[{position}]", propagation)
         if mount.uid_mappings or mount.gid_mappings:
             _id_mapped_mount(f"mounts[{index}]", mount, bind)
+        if mount.copy_up and (bind or mount.device != "tmpfs"):
+            raise ConfigInvalid(f"mounts[{index}].copy_up", "is for a tmpfs", hint="leave it out")
         for name, commands in (("premount_cmds", mount.premount_cmds), ("postmount_cmds", mount.postmount_cmds)):
             for position, command in enumerate(commands):
                 if not command.path:
@@ -501,6 +503,13 @@ def seccomp(config: Config, kinds: Kinds) -> None:
         validate_seccomp.check(config.seccomp)
 
 
+def scheduling(config: Config, kinds: Kinds) -> None:
+    """When and where the program runs is something that the kernel can be asked for."""
+    given = config.__dict__
+    if "scheduler" in given or "io_priority" in given or "memory_policy" in given or "exec_cpu_affinity" in given:
+        validate_scheduling.check(config)
+
+
 def groups(config: Config, kinds: Kinds) -> None:
     """A further group is a name, or a number that is an id."""
     for index, group in enumerate(config.additional_groups):
@@ -675,6 +684,7 @@ RULES: Final[tuple[Callable[[Config, Kinds], None], ...]] = (
     rlimits,
     capabilities,
     seccomp,
+    scheduling,
     groups,
     labels,
     landlock,

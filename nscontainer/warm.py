@@ -11,7 +11,7 @@ looks, at its end, which pages are its own by now, and tells the caller, who tel
 from __future__ import annotations
 
 import os
-from errno import EACCES
+from errno import EACCES, EFAULT, EINVAL, ENOMEM
 
 from .errors import SyscallError
 from .sys.files import AT_FDCWD, close, openat
@@ -32,7 +32,7 @@ class Look:
     """Opened while the host's /proc is in sight; asked when the work is done."""
 
     def __init__(self) -> None:
-        self._pages = openat(AT_FDCWD, "/proc/self/pagemap", os.O_RDONLY)
+        self.pages = openat(AT_FDCWD, "/proc/self/pagemap", os.O_RDONLY)
         fd = openat(AT_FDCWD, "/proc/self/maps", os.O_RDONLY)
         text = b""
         while more := os.read(fd, 1 << 16):
@@ -49,7 +49,7 @@ class Look:
         """Return the runs of pages that this process has to itself, as (address, bytes)."""
         runs: list[Run] = []
         for start, end in self._areas:
-            entries = os.pread(self._pages, (end - start) // _PAGE * _ENTRY, start // _PAGE * _ENTRY)
+            entries = os.pread(self.pages, (end - start) // _PAGE * _ENTRY, start // _PAGE * _ENTRY)
             flags = entries[_ENTRY - 1::_ENTRY]
             since = -1
             for index, flag in enumerate(flags + b"\0"):
@@ -59,7 +59,7 @@ class Look:
                 elif since >= 0:
                     runs.append((start + since * _PAGE, (index - since) * _PAGE))
                     since = -1
-        close(self._pages)
+        close(self.pages)
         return runs
 
 
@@ -78,5 +78,7 @@ def touch(runs: list[list[int]]) -> None:
     try:
         for address, size in runs:
             madvise(address, size, MADV_POPULATE_WRITE)
-    except SyscallError:
-        pass  # EINVAL before Linux 5.14, ENOMEM for what has been unmapped since: they are copied when they are needed
+    except SyscallError as error:
+        # Before Linux 5.14, unmapped since, or no memory: they are copied when they are needed.
+        if error.errno not in (EINVAL, ENOMEM, EFAULT):
+            raise

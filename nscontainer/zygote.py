@@ -95,7 +95,10 @@ def _answer(request: Message, descriptors: list[int]) -> None:
     except SyscallError as error:
         _complain(link, error, step, namespaces.explain_clone_failure(error.errno or 0, int(request["flags"])))
         return
-    _announce(link, "helper" if joining else "pid", pid, pidfd)
+    try:
+        _announce(link, "helper" if joining else "pid", pid, pidfd)
+    finally:
+        close(pidfd)
 
 
 def _announce(link: int, what: str, pid: int, pidfd: int) -> None:
@@ -105,8 +108,6 @@ def _announce(link: int, what: str, pid: int, pidfd: int) -> None:
     except SyscallError as error:
         if error.errno != EPIPE:  # the caller has given up on this one: it will find its link closed, and go
             sync.send(link, {what: pid})  # without a descriptor, of which there may be too many: it is to be waited for
-    finally:
-        close(pidfd)
 
 
 def _join_and_clone(request: Message, descriptors: list[int]) -> NoReturn:

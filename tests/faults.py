@@ -36,7 +36,8 @@ _OS_CALLS = ("chdir", "chmod", "close", "dup2", "fchdir", "fchown", "fdopen", "f
              "rmdir", "scandir", "sendfile", "stat", "waitpid", "write")
 _BOOTSTRAP = "import sys; sys.path[:0] = sys.argv[1:3]; import faults; faults.serve(sys.argv[3])"
 _PACKAGE, _SYS = "nscontainer.", "nscontainer.sys."
-_LOG, _SIZE = 1 << 17, 1 << 20
+_WHOLE = ("spawner.prepare", "spawner.learn", "spawner.dismiss")  # where it is all the same which call it is
+_LOGS, _LOG, _SIZE = 32, 1 << 15, 1 << 21
 
 
 class _Page(Structure):
@@ -46,9 +47,11 @@ class _Page(Structure):
         ("serial", c_int),                                  # another one for each plan: begin to count
         ("who", c_int), ("name", c_char * 32), ("nth", c_int), ("number", c_int),
         ("onwards", c_int),                                 # and every later one of that name, in every process
+        ("within", c_char * 64),                            # the function it is made in
         ("fired", c_int), ("where", c_char * 64),           # how often it has failed, and in which function first
         ("idle", c_int),                                    # the zygote waits for requests
-        ("logged", c_int * 4), ("log", (c_char * _LOG) * 4),
+        # What each process calls; the first two logs are the zygote's and the caller's, the others the clones' in turn.
+        ("clones", c_int), ("whose", c_int * _LOGS), ("logged", c_int * _LOGS), ("log", (c_char * _LOG) * _LOGS),
     ]
 
 
@@ -70,7 +73,7 @@ class Faults:
         os.ftruncate(fd, _SIZE)
         self._page = _Page.from_buffer(mmap.mmap(fd, _SIZE))
         os.close(fd)
-        self._who = who
+        self._who, self._slot = who, 0 if who == ZYGOTE else 1
         self._serial = 0
         self._counts: dict[str, int] = {}
         self._os: dict[str, Any] = {}
@@ -81,9 +84,10 @@ class Faults:
         """Begin to count anew, and let *call* answer *number*; with *onwards*, also all of that name that follow it."""
         page = self._page
         page.number = 0
-        page.fired, page.where, page.onwards, page.logged[:] = 0, b"", onwards, [0] * 4
+        page.fired, page.where, page.onwards, page.logged[:] = 0, b"", onwards, [0] * _LOGS
         if call is not None:
             page.who, page.name, page.nth, page.number = call.who, call.name.encode(), call.nth, number
+            page.within = call.where.encode()
         page.serial += 1
 
     def disarm(self) -> str | None:
@@ -94,9 +98,11 @@ class Faults:
     def calls(self, who: int) -> list[Call]:
         """Return the calls of *who* that were counted since arm()."""
         found = {}
-        for entry in bytes(self._page.log[who])[:self._page.logged[who]].decode().split():
-            name, nth, where = entry.split("|")
-            found[name, nth] = Call(who, name, int(nth), where)
+        for slot in range(_LOGS):
+            if self._page.whose[slot] == who:
+                for entry in bytes(self._page.log[slot])[:self._page.logged[slot]].decode().split():
+                    name, nth, where = entry.split("|")
+                    found[entry] = Call(who, name, int(nth), where)
         return list(found.values())
 
     def settle(self, zygote: Zygote) -> None:
@@ -132,13 +138,15 @@ class Faults:
                 return -1
             if name == "poll" and self._who == ZYGOTE:
                 self._page.idle = args[2] < 0
+            if name == "clone3":
+                self._page.clones += 1
             result = call(*args)
             if name == "poll" and self._who == ZYGOTE:
                 self._page.idle = 0
             if name == "poll" and result == 0 or name == "recvmsg" and result < 0 and get_errno() == EAGAIN:
                 self._counts[name] -= 1  # a look whether there is something to wait for: how many is up to chance
             if name == "clone3" and result == 0:
-                self._who += 1
+                self._who, self._slot = self._who + 1, 2 + self._page.clones % (_LOGS - 2)
                 self._counts = {}
             return result
 
@@ -166,14 +174,16 @@ class Faults:
             self._serial, self._counts = page.serial, {}
         count = self._counts[name] = self._counts.get(name, 0) + 1
         where = _where()
-        entry, at = f"{name}|{count}|{where} ".encode(), page.logged[self._who]
+        entry, at = f"{name}|{count}|{where} ".encode(), page.logged[self._slot]
+        page.whose[self._slot] = self._who
         if at + len(entry) <= _LOG:
-            page.log[self._who][at:at + len(entry)] = entry
-            page.logged[self._who] = at + len(entry)
+            page.log[self._slot][at:at + len(entry)] = entry
+            page.logged[self._slot] = at + len(entry)
         number = int(page.number)
         if not number or page.name != name.encode():
             return 0
-        if not (page.onwards and page.fired) and (page.fired or page.who != self._who or page.nth != count):
+        again = page.onwards and page.fired
+        if not again and (page.fired or (page.who, page.nth, page.within) != (self._who, count, where.encode())):
             return 0
         page.fired += 1
         page.where = page.where or where.encode()
@@ -183,17 +193,18 @@ class Faults:
 
 
 def _where() -> str:
-    """Name the function of the package, above sys, that makes the call."""
+    """Name the function of the package, above sys, that makes the call; or the one of _WHOLE that it is part of."""
     frame: Any = sys._getframe(2)
-    last = "?"
+    nearest = ""
     while frame is not None:
         module = frame.f_globals["__name__"]
-        if module.startswith(_PACKAGE):
-            last = f"{module[len(_PACKAGE):]}.{frame.f_code.co_name}"
-            if not module.startswith(_SYS):
-                break
+        if module.startswith(_PACKAGE) and not module.startswith(_SYS):
+            name = f"{module[len(_PACKAGE):]}.{frame.f_code.co_name}"
+            if name in _WHOLE:
+                return name
+            nearest = nearest or name
         frame = frame.f_back
-    return last
+    return nearest or "?"
 
 
 def init_args(path: str) -> list[str]:

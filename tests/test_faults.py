@@ -32,6 +32,7 @@ from leftovers import SEEN, Leftovers
 from nscontainer import PIPE, STDOUT, Config, Container, ContainerError, Factory, Process, Status, spawner
 from nscontainer.errors import SyscallError
 from nscontainer.sys.mount import MS
+from nscontainer.sys.procfs import process_stat
 
 pytestmark = pytest.mark.needs("root", "busybox")
 
@@ -39,16 +40,23 @@ PATIENCE = 5  # seconds until a run counts as stuck
 
 A_COPY = "a sealed copy of the interpreter is as safe as an overlay of it"
 ANOTHER_ZYGOTE = "another zygote takes its place, once: what persists is an error"
+SAVES_TIME = "a process that is made ahead only saves the time of a clone"
 NO_PIDFD = "a process that is announced without its pidfd is opened by its pid, which is a child's"
 # Where the code goes on without a call, and why it may: who calls, in which function, what.
 OPTIONAL = {
     (CALLER, "spawner._open_through_overlay", "*"): A_COPY,
+    (CALLER, "spawner.prepare", "*"): SAVES_TIME,
+    (CALLER, "spawner.learn", "*"): SAVES_TIME,
+    (CALLER, "spawner.dismiss", "*"): "a process that is not needed ends all the same, and is reaped",
     (ZYGOTE, "zygote.main", "*"): ANOTHER_ZYGOTE,
     (ZYGOTE, "sync._fill", "recvmsg"): ANOTHER_ZYGOTE,
-    (ZYGOTE, "zygote._announce", "close"): ANOTHER_ZYGOTE,
+    (ZYGOTE, "zygote._answer", "close"): ANOTHER_ZYGOTE,
     (ZYGOTE, "sync.send", "sendmsg"): NO_PIDFD,
     (CHILD, "sync.send", "sendmsg"): NO_PIDFD,
 }
+
+# Where each run takes a process that was made ahead, these make another one: SAVES_TIME.
+OF_THE_NEXT = ("zygote._answer", "zygote._become")
 
 # What an errno says may be true: then a container that is told to go without something is as it should be.
 NOTHING_THERE = "what is not there needs no protection"
@@ -117,15 +125,15 @@ class Stage:
     """Runs of one kind, in each of which another call fails.
 
     *inside* a running container: only a further process is started. *fresh*: each run begins with a new zygote, and
-    ends it.
+    ends it. *ahead*: each run takes a process that was made ahead; else none does.
     """
 
     def __init__(self, factory: Factory, faults: Faults, ids: Callable[[], str], config: Config, *,
-                 inside: Container | None = None, fresh: bool = False, console: bool = False,
+                 inside: Container | None = None, fresh: bool = False, ahead: bool = False, console: bool = False,
                  kinds: tuple[str, ...] = (), **fields: Any) -> None:
         self.factory, self.faults, self._ids = factory, faults, ids
         self.config, self.inside, self.fresh, self.fields = config, inside, fresh, fields
-        self._console = console
+        self._console, self._ahead = console, ahead
         self._kinds = ("process", "mount", "descriptor", *kinds)
         self._hosts = {os.readlink(f"/proc/self/ns/{kind}") for kind in NAMESPACES}
         for _ in range(2):  # the first brings the zygote up, and what is loaded late
@@ -139,9 +147,13 @@ class Stage:
     def run(self, who: int, call: Call | None = None, number: int = 0, *, onwards: bool = False) -> Outcome:
         """Make, run and take away; *call* answers *number*."""
         outcome = Outcome(self.faults.disarm)
+        self.factory.zygote.rest()
+        self.factory.zygote._flags = -1  # as if nothing had been started before: so nothing will be made ahead
         if self.fresh:
             self.factory.close()
         else:
+            if self._ahead:
+                self._make_ahead()
             self.faults.settle(self.factory.zygote)
         self.faults.arm(call, number, onwards=onwards)
         if who == CALLER:
@@ -155,6 +167,16 @@ class Stage:
             outcome.where = self.faults.disarm()
             self.faults.remove()
         return outcome
+
+    def _make_ahead(self) -> None:
+        """Start what makes a further process likely, and wait until that one waits to hear what to be."""
+        zygote, deadline = self.factory.zygote, time.monotonic() + PATIENCE
+        while zygote._spare is None:
+            assert time.monotonic() < deadline, "no process is made ahead"
+            with self.factory.create(self._ids(), self.config) as container:
+                container.start(Process(["true"], env=ENVIRONMENT))
+        while process_stat(zygote._spare.born().pid).state != "S":
+            assert time.monotonic() < deadline, "the process that was made ahead does not come to rest"
 
     def _steps(self, outcome: Outcome) -> None:
         inside = self.inside
@@ -171,6 +193,8 @@ class Stage:
                     outcome.attempt(opened.close)
         finally:
             outcome.attempt(container.__exit__ if outcome.again else container.destroy)
+        if self._ahead:
+            outcome.attempt(self.factory.zygote.rest)
         if self.fresh:
             outcome.attempt(self.factory.close)
 
@@ -239,7 +263,8 @@ class Stage:
             found.append(f"the container was not complete:\n{_difference(self.usual, outcome.reports)}")
         if len(outcome.errors) > 1:
             found.append(f"raised more than once: {outcome.errors}")
-        if not outcome.errors and number == EIO and not _is_optional(call.who, outcome.where, call.name):
+        optional = _is_optional(call.who, outcome.where, call.name) or self._ahead and outcome.where in OF_THE_NEXT
+        if not outcome.errors and number == EIO and not optional:
             found.append("was ignored")
         if "".join(outcome.unwanted) and not may_have_run:
             found.append(f"the program ran: {outcome.unwanted}")
@@ -255,6 +280,7 @@ class Stage:
 
     def _left(self) -> list[str]:
         """Return what is here and was not before, but for a zygote in the place of another."""
+        self.factory.zygote.rest()
         deadline = time.monotonic() + 2
         while True:
             now = self._present()
@@ -390,6 +416,12 @@ def test_each_call_of_the_caller_for_a_copy_of_the_interpreter(
 
     monkeypatch.setattr(spawner, "_open_through_overlay", refuse)
     assert len(stage(elaborate(), fresh=True).walk(CALLER, EIO, where="spawner._copy_to_memory")) > 4
+
+
+@pytest.mark.parametrize(("who", "number"), [(CALLER, EIO), (ZYGOTE, EIO), (CHILD, EIO), (CHILD, DEATH)])
+def test_each_call_for_a_process_that_was_made_ahead(stage: Callable[..., Stage], elaborate: Callable[..., Config],
+                                                     who: int, number: int) -> None:
+    assert stage(elaborate(), ahead=True).walk(who, number, each=2 if who == CALLER else 1)
 
 
 @pytest.mark.parametrize("streams", ["pipes", "bytes", "console"])

@@ -268,3 +268,16 @@ def test_detail_tells_code_message_and_frames() -> None:
         error.detail(report)
     assert "Code: Id already in use" in report.getvalue() and "Message: taken; take another" in report.getvalue()
     assert "test_detail_tells_code_message_and_frames" in report.getvalue()
+
+
+def test_a_state_root_that_others_can_write_to(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    root.chmod(0o777)
+    with pytest.raises(ContainerError, match=r"is open to others: its mode is 777; choose"):
+        Factory(root)
+    (tmp_path / "link").symlink_to(root)
+    root.chmod(0o700)
+    with pytest.raises(ContainerError, match="is a symlink; choose"):
+        Factory(tmp_path / "link")
+    Factory(root)

@@ -590,3 +590,23 @@ def test_the_first_of_two_failing_steps_is_named(factory: Factory, busybox_templ
     assert any(frame.function == "become_user" for frame in caught.value.frames)
     container.destroy()
     assert stat.S_ISDIR(os.stat(busybox_template).st_mode)
+
+
+@pytest.mark.needs("root")
+def test_a_device_of_the_host_that_is_passed_as_a_stream_keeps_its_owner(
+        factory: Factory, busybox_template: Path, container_id: Any, scratch: Path) -> None:
+    node = scratch / "device"
+    os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    fd = os.open(node, os.O_RDONLY)
+    read, write = os.pipe()
+    try:
+        with factory.create(container_id(), standard(busybox_template)) as container:
+            process = Process(["true"], env=ENVIRONMENT, user="1000", stdin=fd, stdout=write)
+            container.start(process)
+            assert process.wait(20).returncode == 0
+        assert os.stat(node).st_uid == 0
+        assert os.fstat(read).st_uid == 1000  # a pipe is the program's: it may open it again by /dev/stdout
+    finally:
+        for one in (fd, read, write):
+            os.close(one)
+        node.unlink()

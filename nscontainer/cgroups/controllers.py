@@ -33,8 +33,9 @@ class Controller:
 
     def wishes(self, limits: Cgroup) -> list[str]:
         """Return the fields that say something."""
-        given = limits.__dict__
-        return [name for name in self.fields if name in given and given[name] != type(limits)._fields[name].default]
+        given, known = limits.__dict__, type(limits)._fields
+        return [name for name in self.fields  # {}: looked at, or read from JSON
+                if name in given and given[name] != {} and given[name] != known[name].default]
 
 
 # In the order of writing.

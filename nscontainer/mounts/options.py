@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     Change = tuple[int, int, bool]
 
-__all__ = ["PROPAGATIONS", "SEALED", "Options", "attach", "attributes", "changed", "configure", "parse", "propagate",
-           "set_attributes"]
+__all__ = ["PROPAGATIONS", "SEALED", "WORDS", "Options", "attach", "attributes", "changed", "configure", "parse",
+           "propagate", "set_attributes"]
 
 PROPAGATIONS: Final = int(MS.SHARED | MS.PRIVATE | MS.SLAVE | MS.UNBINDABLE)
 SEALED: Final = int(MOUNT_ATTR.RDONLY | MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC)
@@ -89,12 +89,15 @@ _TRAVELS: Final = {
                        ("unbindable", MS.UNBINDABLE))
 }
 
+# All that is not for the file system itself.
+WORDS: Final = frozenset((*_WORDS, *_RECURSIVE, *_TRAVELS, "idmap", "ridmap", "tmpcopyup"))
+
 
 class Options:
     """What a list of option words means, in the terms of config.Mount; *idmap* is "", "idmap" or "ridmap"."""
 
     def __init__(self) -> None:
-        self.flags = self.recursive_set = self.recursive_clear = 0
+        self.flags = self.cleared = self.recursive_set = self.recursive_clear = 0
         self.propagation: tuple[int, ...] = ()
         self.data = self.idmap = ""
         self.tmpcopyup = False
@@ -108,6 +111,7 @@ def parse(words: Iterable[str]) -> Options:
         if word in _WORDS:
             sets, clears = _WORDS[word]
             options.flags = options.flags & ~clears | sets
+            options.cleared = options.cleared & ~sets | clears
         elif word in _RECURSIVE:
             sets, clears = _RECURSIVE[word]
             options.recursive_set = options.recursive_set & ~clears | sets

@@ -16,6 +16,7 @@ from ..sys.files import close
 from ..sys.mount import MS
 from ..sys.mount_api import fsconfig_create, fsconfig_string, fsmount, fsopen
 from ..sys.xattr import lsetxattr
+from .copyup import copy_up
 from .options import attach, attributes, configure
 from .resolve import destination
 
@@ -71,6 +72,8 @@ def tmpfs(root_fd: int, mount: Mount, config: Config) -> int:
         mode = f"mode={os.fstat(to).st_mode & 0o7777:o}"
         data = f"{mode},{data}" if data else mode
     fd = file_system("tmpfs", source=mount.source, flags=mount.flags & ~_RDONLY, data=data, label=config.mount_label)
+    if mount.copy_up:
+        copy_up(to, fd)
     return _attached(fd, to)
 
 

@@ -21,7 +21,7 @@ import os
 from errno import EINVAL, ELOOP, ENODEV, ENOENT, ENOSYS, EPERM, EXDEV
 
 from ..errors import SetupError, SyscallError
-from ..sys.files import MAGIC, close, fstatfs, openat, read_all, write_all
+from ..sys.files import MAGIC, close, close_all, fstat, fstatfs, openat, read_all, write_all
 from ..sys.mount_api import fsconfig_create, fsconfig_string, fsmount, fsopen, open_tree
 from ..sys.openat2 import RESOLVE, openat2
 
@@ -48,14 +48,16 @@ def open_procfs(*, whole: bool = False) -> int:
 
 
 def _mounted(whole: bool) -> int:
-    context = fsopen("proc")
+    opened = [fsopen("proc")]
     try:
         if not whole:
-            fsconfig_string(context, "subset", "pid")
-        fsconfig_create(context)
-        return fsmount(context, _SAFE)
+            fsconfig_string(opened[0], "subset", "pid")
+        fsconfig_create(opened[0])
+        opened.append(fsmount(opened[0], _SAFE))
+        close(opened.pop(0))
+        return opened.pop()
     finally:
-        close(context)
+        close_all(opened)
 
 
 def _cloned(whole: bool) -> int:
@@ -72,10 +74,13 @@ def plain_procfs() -> int:
 
 
 def _verified(fd: int) -> int:
-    if fstatfs(fd).type != _PROC or os.fstat(fd).st_ino != _ROOT_INODE:
+    try:
+        if fstatfs(fd).type != _PROC or fstat(fd).st_ino != _ROOT_INODE:
+            raise SetupError("what is mounted at /proc is not the root of a proc file system", filename="/proc",
+                             hint="mount proc there, or find out who put something else in its place")
+    except BaseException:
         close(fd)
-        raise SetupError("what is mounted at /proc is not the root of a proc file system", filename="/proc",
-                         hint="mount proc there, or find out who put something else in its place")
+        raise
     return fd
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from ctypes import (Structure, addressof, c_char_p, c_int, c_long, c_size_t, c_ssize_t, c_uint, c_ulong, c_void_p,
                     create_string_buffer, string_at)
-from errno import EFBIG
+from errno import EACCES, EFBIG, ENOENT, ENOTDIR
 
 from ..errors import SyscallError
 from .flags import Enumeration, Flags
@@ -164,7 +164,11 @@ def unlinkat(dirfd: int, path: str | bytes, flags: int = 0) -> None:
 
 def exists(path: str) -> bool:
     """Say whether something is there that we may look at: os.path.exists, which would hand over the GIL meanwhile."""
-    return _faccessat(AT_FDCWD, encoded(path), 0, 0) == 0
+    if _faccessat(AT_FDCWD, encoded(path), 0, 0) == 0:
+        return True
+    if get_errno() not in (ENOENT, ENOTDIR, EACCES):
+        raise failure("faccessat", path)
+    return False
 
 
 class RENAME(Flags):
