@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     NetworkLike = Union[str, Network, Iterable[Network]]
     MountLike = Union[Mount, str, tuple[Path, str], tuple[Path, str, str]]
 
-__all__ = ["CAPABILITIES", "FILTERS", "HOSTNAME", "MASKED_PATHS", "NETWORKS", "PATH", "READONLY_PATHS", "Veth",
-           "as_mount", "bind", "capability_name", "describe", "environment", "starting_directory", "tmpfs"]
+__all__ = ["CAPABILITIES", "FILTERS", "HOSTNAME", "MASKED_PATHS", "NETWORKS", "PATH", "READONLY_PATHS", "as_mount",
+           "bind", "capability_name", "describe", "environment", "starting_directory", "tmpfs"]
 
 HOSTNAME: Final = "sandbox"
 FILTERS: Final = ("default", "unconfined")
@@ -119,14 +119,6 @@ def describe(*, rootfs: Path | None = None, ephemeral: bool | None = None, hostn
     return config
 
 
-def _profile(wanted: str | Seccomp, held: Iterable[str]) -> Seccomp | None:
-    if isinstance(wanted, Seccomp):
-        return wanted
-    if wanted not in FILTERS:
-        raise ConfigInvalid("seccomp", f"expected a profile or one of {', '.join(map(repr, FILTERS))}, got {wanted!r}")
-    return default_profile(held) if wanted == "default" else None
-
-
 def _wired(network: NetworkLike) -> tuple[Network, ...]:
     """Return the interfaces that are asked for beside the loopback's; none where *network* is a word."""
     if isinstance(network, Network):
@@ -152,6 +144,14 @@ def Veth(address: str = "", gateway: str = "", *, bridge: str = "", name: str = 
     v6 = ":" in (address or gateway)
     fields = {("ipv6_address" if v6 else "address"): address, ("ipv6_gateway" if v6 else "gateway"): gateway}
     return Network(type="veth", name=name, bridge=bridge, **{**fields, **more})
+
+
+def _profile(wanted: str | Seccomp, held: Iterable[str]) -> Seccomp | None:
+    if isinstance(wanted, Seccomp):
+        return wanted
+    if wanted not in FILTERS:
+        raise ConfigInvalid("seccomp", f"expected a profile or one of {', '.join(map(repr, FILTERS))}, got {wanted!r}")
+    return default_profile(held) if wanted == "default" else None
 
 
 def _mounts(*, tty: bool, sysfs: bool) -> Iterable[Mount]:

@@ -260,7 +260,7 @@ def test_null_is_as_good_as_absent(load: Load) -> None:
     ({"linux": {"memoryPolicy": {"mode": "MPOL_MAGIC"}}}, "linux.memoryPolicy.mode: 'MPOL_MAGIC' is none of "),
     ({"linux": {"timeOffsets": {"boottime": {"secs": "1"}}}},
      "linux.timeOffsets.boottime.secs: expected a whole number, got '1'"),
-    ({"linux": {"netDevices": {"eth0": {}}}}, "linux.netDevices: is not supported yet by this version"),
+    ({"linux": {"netDevices": {"eth0": {"name": 1}}}}, "linux.netDevices.eth0.name: expected a string, got 1"),
     ({"linux": {"intelRdt": {"closID": "a"}}}, "linux.intelRdt: is not supported yet by this version"),
     ({"linux": {"sysctl": {"a": 1}}}, "linux.sysctl.a: expected a string, got 1"),
     ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_MAYBE"}}},
@@ -307,6 +307,9 @@ def test_what_is_wrong_is_named_by_its_path(load: Load, change: dict[str, Any], 
     ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_KILL"}}}, "linux.seccomp.defaultAction: denies execve"),
     ({"linux": {"memoryPolicy": {"mode": "MPOL_BIND"}}}, "linux.memoryPolicy.nodes: is empty"),
     ({"linux": {"timeOffsets": {"boottime": {"secs": 1}}}}, "linux.timeOffsets: needs a namespace of type NEWTIME"),
+    ({"linux": {"netDevices": {"wan0": {}}}}, "linux.netDevices: needs a namespace of type NEWNET"),
+    ({"linux": {"namespaces": [{"type": "mount"}, {"type": "network"}], "netDevices": {"wan0": {"name": "a b"}}}},
+     "linux.netDevices.wan0.name: 'a b' is no interface's name"),
 ])
 def test_a_rule_that_does_not_hold_is_named_by_its_path_too(load: Load, change: dict[str, Any],
                                                             complaint: str) -> None:
@@ -474,6 +477,11 @@ def test_the_roots_propagation_is_understood(load: Load, word: str, flags: MS) -
 
 
 # --- namespaces, hooks, filters
+
+
+def test_interfaces_of_the_host_are_taken_over_under_the_names_they_are_given(load: Load) -> None:
+    config = load(_linux(netDevices={"wan0": {"name": "eth0"}, "wan1": {}})).config
+    assert {name: device.name for name, device in config.net_devices.items()} == {"wan0": "eth0", "wan1": ""}
 
 
 def test_time_offsets_personality_and_memory_policy_are_understood(load: Load) -> None:
