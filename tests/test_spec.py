@@ -259,7 +259,7 @@ def test_null_is_as_good_as_absent(load: Load) -> None:
     ({"linux": {"memoryPolicy": {"mode": "MPOL_MAGIC"}}}, "linux.memoryPolicy.mode: 'MPOL_MAGIC' is none of "),
     ({"linux": {"timeOffsets": {"boottime": {"secs": "1"}}}},
      "linux.timeOffsets.boottime.secs: expected a whole number, got '1'"),
-    ({"linux": {"netDevices": {"eth0": {}}}}, "linux.netDevices: is not supported yet by this version"),
+    ({"linux": {"netDevices": {"eth0": {"name": 1}}}}, "linux.netDevices.eth0.name: expected a string, got 1"),
     ({"linux": {"intelRdt": {"closID": "a"}}}, "linux.intelRdt: is not supported yet by this version"),
     ({"linux": {"sysctl": {"a": 1}}}, "linux.sysctl.a: expected a string, got 1"),
     ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_MAYBE"}}},
@@ -305,6 +305,9 @@ def test_what_is_wrong_is_named_by_its_path(load: Load, change: dict[str, Any], 
     ({"linux": {"resources": {"cpu": {"period": 5}}}}, "linux.resources.cpu.period: 5 is not between"),
     ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_KILL"}}}, "linux.seccomp.defaultAction: denies execve"),
     ({"linux": {"memoryPolicy": {"mode": "MPOL_BIND"}}}, "linux.memoryPolicy.nodes: is empty"),
+    ({"linux": {"netDevices": {"eth0": {}}}}, "linux.netDevices: needs a namespace of type NEWNET"),
+    ({"linux": {"namespaces": [{"type": "mount"}, {"type": "network"}], "netDevices": {"eth0": {"name": "a/b"}}}},
+     "linux.netDevices.eth0"),
     ({"linux": {"timeOffsets": {"boottime": {"secs": 1}}}}, "linux.timeOffsets: needs a namespace of type NEWTIME"),
 ])
 def test_a_rule_that_does_not_hold_is_named_by_its_path_too(load: Load, change: dict[str, Any],
@@ -486,6 +489,12 @@ def test_time_offsets_personality_and_memory_policy_are_understood(load: Load) -
     assert config.personality == 8
     assert config.memory_policy is not None
     assert (config.memory_policy.mode, config.memory_policy.nodes, config.memory_policy.flags) == (2, "0-1,3", 0x8000)
+
+
+def test_interfaces_to_take_over_are_understood(load: Load) -> None:
+    config = load(_linux(netDevices={"eth1": {"name": "wan"}, "eth2": {}, "eth3": {"name": "lan%d"}})).config
+    assert {name: device.name for name, device in config.net_devices.items()} == {
+        "eth1": "wan", "eth2": "", "eth3": "lan%d"}
 
 
 def test_all_six_kinds_of_hooks_are_understood(load: Load) -> None:
