@@ -25,8 +25,10 @@ if TYPE_CHECKING:
         Namespace as Namespace,
         NamespaceType as NamespaceType,
         Namespaces as Namespaces,
+        NetDevice as NetDevice,
         Network as Network,
         Rlimit as Rlimit,
+        Route as Route,
     )
     from .console import Console as Console
     from .container import Container as Container
@@ -70,7 +72,7 @@ _HOMES = {
     "process": ("DEVNULL", "ExitState", "PIPE", "Process", "STDOUT"),
     "console": ("Console",),
     "config": ("Capabilities", "Cgroup", "CommandHook", "Config", "Device", "FunctionHook", "Hooks", "IDMap",
-               "Mount", "Namespace", "Namespaces", "NamespaceType", "Network", "Rlimit"),
+               "Mount", "Namespace", "Namespaces", "NamespaceType", "NetDevice", "Network", "Rlimit", "Route"),
     "state": ("State", "Status"),
     "stats": ("NetworkInterface", "Resources", "Stats"),
     "errors": ("ConfigInvalid", "ConsoleExists", "ContainerError", "ContainerNotExists", "ContainerNotRunning",

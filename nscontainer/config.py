@@ -44,8 +44,8 @@ __all__ = [
     "ARCHITECTURES", "Action", "Arg", "CPUAffinity", "Capabilities", "Cgroup", "Command", "CommandHook", "Config",
     "Device", "FreezerState", "FunctionHook", "HookState", "Hooks", "HugepageLimit", "IDMap", "IOPriority",
     "IfPrioMap", "Landlock", "LandlockPaths", "LandlockPorts", "MemoryPolicy", "Mount", "Namespace", "NamespaceType",
-    "Namespaces", "Network", "OCIState", "Operator", "Rlimit", "Route", "Scheduler", "Seccomp", "Syscall",
-    "ThrottleDevice", "TimeOffset", "WeightDevice", "host_id",
+    "Namespaces", "NetDevice", "Network", "OCIState", "Operator", "Rlimit", "Route", "Scheduler", "Seccomp",
+    "Syscall", "ThrottleDevice", "TimeOffset", "WeightDevice", "host_id",
 ]
 
 _U32 = (1 << 32) - 1
@@ -211,34 +211,44 @@ class Mount(Record):
     uid_mappings: tuple[IDMap, ...] = many(IDMap)    # an id-mapped mount: host_id is the file's, as in a user namespace
     gid_mappings: tuple[IDMap, ...] = many(IDMap)
     copy_up: bool = boolean()            # a tmpfs begins with what the image has at its place
+    clear_flags: int = unsigned(32)      # MS_* that the source of a bind mount may have, and this one has not
 
 
 # --------------------------------------------------------------------------------------------------------- network
 
 class Network(Record):
-    """An interface of the container: "loopback", or one end of a "veth" pair."""
+    """An interface of the container: "loopback", one end of a "veth" pair, "macvlan", "ipvlan" or "dummy"."""
 
     type: str = text()
     name: str = text()                   # inside
-    bridge: str = text()
-    mac_address: str = text()
+    bridge: str = text()                 # of the host, for a veth's other end; none: that is left to the caller
+    mac_address: str = text()            # none: the kernel makes one up
     address: str = text()                # with a prefix: "10.0.0.2/24"
-    gateway: str = text()
+    gateway: str = text()                # where the default route leads
     ipv6_address: str = text()
     ipv6_gateway: str = text()
     mtu: int = integer(0, (1 << 31) - 1)           # bytes; 0: the kernel's choice
     txqueuelen: int = integer(0, (1 << 31) - 1)    # packets; 0: the kernel's choice
-    host_interface_name: str = text()
+    host_interface_name: str = text()    # of a veth's other end; none: the start makes one up
     hairpin_mode: bool = boolean()       # let the bridge send a packet back where it came from
+    # not libcontainer's
+    parent: str = text()                 # the host's interface that a macvlan or ipvlan works through
+    mode: str = text()                   # macvlan: private, vepa, bridge, passthru; ipvlan: l2, l3, l3s
+
+
+class NetDevice(Record):
+    """An interface of the host that becomes the container's, with its addresses. It does not come back."""
+
+    name: str = text()                   # inside; none: as on the host; "eth%d" takes the first number that is free
 
 
 class Route(Record):
-    """A way out of the container's network."""
+    """A way out of the container's network. Gateway or interface, the rest as needed; all of IPv4, or all of IPv6."""
 
-    destination: str = text()            # with a prefix
-    source: str = text()
+    destination: str = text()            # with a prefix; none: everything that no other route leads to
+    source: str = text()                 # which of its own addresses the container uses on this way
     gateway: str = text()
-    interface_name: str = text()
+    interface_name: str = text()         # in the container
 
 
 # --------------------------------------------------------------------------------------------------------- seccomp
@@ -517,6 +527,7 @@ class Config(Record):
     ephemeral: bool = boolean()                      # what is written to / goes to memory and is gone in the end
     landlock: Landlock | None = one(Landlock)
     no_new_keyring: bool = boolean()                 # keep the caller's session keyring: session-keyring(7)
+    net_devices: dict[str, NetDevice] = many_by_name(NetDevice)   # by their names on the host
     scheduler: Scheduler | None = one(Scheduler)
     io_priority: IOPriority | None = one(IOPriority)
     exec_cpu_affinity: CPUAffinity | None = one(CPUAffinity)   # for further processes

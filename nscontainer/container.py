@@ -5,10 +5,11 @@ import os
 from _thread import RLock
 from errno import ENOENT, ESRCH
 
-from . import gate, hooks, idmap, namespaces
+from . import gate, hooks, idmap, namespaces, validate
 from .cgroups.manager import manager_for
 from .config import Action, CommandHook, Config, HookState, OCIState
 from .errors import (
+    ConfigInvalid,
     ContainerError,
     ContainerNotExists,
     ContainerNotRunning,
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
     from .cgroups.manager import Manager
     from .cgroups.notify import Events
+    from .config import Network
     from .handles import Child, Stranger
+    from .network.outside import Wiring
     from .process import Process
     from .spawner import Zygote
     from .stats import Stats
@@ -120,7 +123,79 @@ class Container:
         """Read its counters: the cgroup's, and those of its network interfaces on the host."""
         from .stats import collect  # its records cost most of a millisecond to make
 
-        return collect(self._manager, self._config.networks)
+        pid = 0 if self._init is None or self._init.poll() else self._init.pid
+        return collect(self._manager, self._config.networks, pid)
+
+    def attach_network(self, network: Network) -> None:
+        """Give it one more interface, while it runs. The config has it from then on."""
+        with self._lock:
+            if self._init is None or self._init.poll():
+                raise ContainerNotRunning(f"container {self.id!r} is not running")
+            from .network import outside
+
+            config, first = self._config.copy(), len(self._config.networks)
+            config.networks = outside.named((*config.networks, network))
+            validate.needed_namespaces(config, {one.type: one.path for one in config.namespaces})
+            validate.networks(config, {})
+            wiring = outside.wire(config.networks, self._init.pid, self._alias(), first)
+            try:
+                if self._init.poll():  # then its pid may have been somebody else's by now
+                    raise ContainerNotRunning(f"container {self.id!r} has ended")
+                wiring.set_up(f"networks[{first}]", config.networks[first])
+                self._reconfigure(config)
+            except BaseException:
+                wiring.take_back()
+                raise
+            finally:
+                wiring.close()
+
+    def detach_network(self, name: str) -> None:
+        """Take away the interface that is called *name* inside; ConfigInvalid when its config has none such."""
+        with self._lock:
+            if self._init is None or self._init.poll():
+                raise ContainerNotRunning(f"container {self.id!r} is not running")
+            config = self._config.copy()
+            gone = [one for one in config.networks if one.name == name and one.type != "loopback"]
+            if not gone:
+                raise ConfigInvalid("networks", f"none has the name {name!r}")
+            from .network import outside
+
+            namespace = outside.open_network(self._init.pid)
+            try:
+                outside.remove(gone, self._alias(), namespace)
+            finally:
+                close(namespace)
+            config.networks = tuple(one for one in config.networks if one not in gone)
+            self._reconfigure(config)
+
+    def _reconfigure(self, config: Config) -> None:
+        """Have state.json say what it has become."""
+        before, self._config = self._config, config
+        try:
+            if self._directory is not None and self._init is not None:
+                prepare_state(self._directory, self._state(self._init.pid))
+                publish_state(self._directory)
+        except BaseException:
+            self._config = before
+            raise
+
+    def _alias(self) -> str:
+        from .network.outside import label
+
+        return label(self.id, self._directory)
+
+    def _wired(self) -> bool:
+        """Whether it has interfaces that somebody must make: most containers have the loopback's alone."""
+        config = self._config
+        return bool(config.net_devices) or any(network.type != "loopback" for network in config.networks)
+
+    def _clear_links(self) -> None:
+        """Remove the interfaces that are left of it."""
+        if not self._wired():
+            return
+        from .network import outside
+
+        outside.clear(self._config, self._alias())
 
     def notify_oom(self) -> Events:
         """Be told when it runs out of memory: see cgroups/notify.py. It ends when the container does."""
@@ -233,6 +308,13 @@ class Container:
 
     def _begin(self, process: Process, streams: Streams, hold: bool) -> Child:
         """Make the container around its first process."""
+        if self._wired():
+            from .network import outside
+
+            if self._started:
+                self._clear_links()  # of the last time: they go some moments after the process
+            self._config = self._config.copy()
+            self._config.networks = outside.named(self._config.networks)
         config = self._config
         if config.mount_label:
             from .confinement import relabel_mounts
@@ -243,6 +325,7 @@ class Container:
         entries: list[int] = []
         maps: list[int] = []
         filter = self._filter()
+        wiring: Wiring | None = None
         try:
             plain = self._manager is None and not plan.join and not plan.offsets and not hold
             with self._zygote.birth(plan.flags) if plain else Birth(self._zygote) as birth:
@@ -269,6 +352,8 @@ class Container:
                         if config.oom_score_adj is not None and not plan.join:
                             self._adjust_oom_score(child.pid, config.oom_score_adj)
                     self._raise_limits(child.pid)
+                    if self._wired():
+                        wiring = outside.wire(config.networks, child.pid, self._alias(), 0, config.net_devices)
                     birth.tell(message, descriptors)
                     self._remember(child, streams)
                     streams.given()
@@ -297,8 +382,15 @@ class Container:
                     close_all([*plan.take(), *maps, *entries, *([] if cgroup is None else [cgroup])])
         except BaseException:
             self._init = None
-            self._clear_cgroup()
+            try:
+                if wiring is not None:
+                    wiring.take_back()
+            finally:
+                self._clear_cgroup()
             raise
+        finally:
+            if wiring is not None:
+                wiring.close()
 
     def _ways_into_cgroup(self) -> tuple[int | None, list[int]]:
         """Make the cgroup, and return what gets a process into it.
@@ -493,6 +585,7 @@ class Container:
                 raise ContainerNotStopped(f"container {self.id!r} is {status.name.lower()}",
                                           hint="signal it, and wait for its process, before destroying it")
             self._clear_cgroup()
+            self._clear_links()
             if self._directory is not None:
                 remove_state(self._directory)
             self._init = None

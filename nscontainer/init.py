@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 
-from . import hooks, init_steps, network, sync, warm
+from . import hooks, init_steps, sync, warm
 from .config import Command, CommandHook, Config
 from .mounts import dev, pivot, resolve, restrict, rootfs
+from .network import inside
 from .security.capabilities import Sets
 from .sys.clone import CLONE, unshare
 from .sys.files import close
@@ -141,8 +142,8 @@ STEPS: Final[tuple[Step, ...]] = (
     ("adjust the out-of-memory score", init_steps.adjust_oom_score, init_steps.needs_oom_score),
     ("make a cgroup namespace", lambda child: unshare(CLONE.NEWCGROUP),   # after the caller has put us in our cgroup
         lambda child: child.creates("NEWCGROUP")),
-    ("configure the network", lambda child: network.configure_inside(child.config.networks),
-        lambda child: child.config.networks),
+    ("configure the network", lambda child: inside.configure_inside(child.config.networks, child.config.routes),
+        lambda child: child.config.networks or child.config.routes),
     ("name the host", init_steps.name_host,
         lambda child: child.config.hostname or child.config.domainname),
     ("set kernel parameters", init_steps.set_sysctls, lambda child: child.config.sysctl),

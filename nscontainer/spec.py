@@ -21,6 +21,7 @@ from .config import (
     Namespace,
     Namespaces,
     NamespaceType,
+    NetDevice,
     Network,
     TimeOffset,
 )
@@ -126,6 +127,7 @@ _PATHS = (
     ("mounts", "mounts"), ("devices", "linux.devices"), ("mask_paths", "linux.maskedPaths"),
     ("readonly_paths", "linux.readonlyPaths"), ("sysctl", "linux.sysctl"), ("time_offsets", "linux.timeOffsets"),
     ("seccomp", "linux.seccomp"), ("mount_label", "linux.mountLabel"), ("memory_policy", "linux.memoryPolicy"),
+    ("net_devices", "linux.netDevices"),
     ("personality", "linux.personality"), ("rlimits", "process.rlimits"), ("capabilities", "process.capabilities"),
     ("scheduler", "process.scheduler"), ("io_priority", "process.ioPriority"),
     ("exec_cpu_affinity", "process.execCPUAffinity"), ("additional_groups", "process.user.additionalGids"),
@@ -201,8 +203,8 @@ def _root(folder: str, given: Object) -> tuple[str, bool]:
     # The bundle is its owner's to arrange, and a folder such as /var/run is a link: only what it is now counts.
     found = os.path.realpath(os.path.join(folder, path))
     if not os.path.isdir(found):
-        raise root.wrong("path", f"{found!r} is not a directory" if os.path.lexists(found)
-                         else f"{found!r} does not exist")
+        problem = "is not a directory" if os.path.lexists(found) else "does not exist"
+        raise root.wrong("path", f"{shortened(found)!r} {problem}")
     return found, root.boolean("readonly")
 
 
@@ -230,9 +232,9 @@ def _linux(config: Config, linux: Object) -> None:
     config.memory_policy = _memory_policy(linux.object("memoryPolicy"))
     if config.namespaces.creates("NEWNET"):
         config.networks = (Network(type="loopback"),)
-    for key in ("netDevices", "intelRdt"):
-        if linux.values.get(key):
-            raise linux.wrong(key, "is not supported yet by this version", hint="leave it out")
+    config.net_devices = {name: NetDevice(name=device.text("name")) for name, device in linux.named("netDevices")}
+    if linux.values.get("intelRdt"):
+        raise linux.wrong("intelRdt", "is not supported yet by this version", hint="leave it out")
 
 
 def _namespaces(linux: Object) -> Namespaces:

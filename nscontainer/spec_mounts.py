@@ -60,6 +60,7 @@ def _mount(entry: Object, folder: str, config: Config) -> Mount:
         raise entry.wrong("source", "is missing: what is to be bound?")
     if bind:
         mount.recursive_set, mount.recursive_clear = options.recursive_set, options.recursive_clear
+        mount.clear_flags = options.cleared
     else:
         mount.flags = _as_plain(mount.flags, options)
     if options.tmpcopyup:

@@ -1,7 +1,6 @@
 """The counters of a container: its cgroup's, and those of its network interfaces."""
 from __future__ import annotations
 
-from . import network
 from .cgroups.stats import (
     BlkioStatEntry,
     BlkioStats,
@@ -13,18 +12,19 @@ from .cgroups.stats import (
     MemoryStats,
     ThrottlingData,
 )
+from .network import counters
 from .records import Record, many, one, text, unsigned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from .cgroups.manager import Manager
     from .config import Network
 
 __all__ = ["BlkioStatEntry", "BlkioStats", "CgroupStats", "CpuStats", "CpuUsage", "HugetlbStats", "MemoryData",
            "MemoryStats", "NetworkInterface", "Resources", "Stats", "ThrottlingData", "collect", "interface",
-           "resources"]
+           "interfaces", "resources"]
 
 
 class NetworkInterface(Record):
@@ -85,14 +85,28 @@ def resources(stats: Stats) -> Resources | None:
 
 def interface(host_name: str) -> NetworkInterface:
     """Return the counters of a container's interface, given its other end: what the host sends, the container gets."""
-    counters = network.read_counters(host_name)
-    swapped = {f"{mine}_{what}": counters.get(f"{theirs}_{what}", 0)
-               for mine, theirs in (("rx", "tx"), ("tx", "rx")) for what in network.COUNTERS}
+    found = counters.read_counters(host_name)
+    swapped = {f"{mine}_{what}": found.get(f"{theirs}_{what}", 0)
+               for mine, theirs in (("rx", "tx"), ("tx", "rx")) for what in counters.COUNTERS}
     return NetworkInterface(name=host_name, **swapped)
 
 
-def collect(manager: Manager | None, networks: Iterable[Network]) -> Stats:
-    """Read the counters of a container, of each network that has an end on the host."""
-    return Stats(
-        interfaces=tuple(interface(network.host_interface_name) for network in networks if network.type == "veth"),
-        cgroup_stats=manager.get_stats() if manager is not None else None)
+def interfaces(networks: Iterable[Network], pid: int) -> Iterator[NetworkInterface]:
+    """Yield the counters of each network but the loopback.
+
+    A veth goes by its name on the host, and is counted there. The others have no end there: they go by their names
+    inside, and are counted there, where process *pid* is; if it is 0 they are left out.
+    """
+    inside: dict[str, dict[str, int]] | None = None
+    for network in networks:
+        if network.type == "veth":
+            yield interface(network.host_interface_name)
+        elif network.type != "loopback" and pid:
+            inside = counters.read_counters_of(pid) if inside is None else inside
+            yield NetworkInterface(name=network.name, **inside.get(network.name, {}))
+
+
+def collect(manager: Manager | None, networks: Iterable[Network], pid: int = 0) -> Stats:
+    """Read the counters of a container, of its cgroup and of its networks; *pid* is its first process, if it runs."""
+    return Stats(interfaces=tuple(interfaces(networks, pid)),
+                 cgroup_stats=manager.get_stats() if manager is not None else None)

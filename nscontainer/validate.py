@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTTY
 
-from . import validate_scheduling, validate_seccomp
+from . import validate_network, validate_scheduling, validate_seccomp
 from .config import Capabilities, Config, Namespace, NamespaceType
 from .errors import ConfigInvalid, SyscallError
 from .strictjson import joined, shortened, step
@@ -45,16 +45,15 @@ __all__ = ["NOT_YET", "RULES", "ConfigValidator", "Validator"]
 # Fields of the format that this version does not act upon, by path. To be silent about them would be to run a program
 # without the fence its owner put up.
 NOT_YET: Final = (
-    "routes",
     "cgroups.scope_prefix",
 )
-NETWORKS: Final = {"loopback": True, "veth": False}  # a type of network, and whether this version can make it
 
 # A field, the namespace without which it would change the host, and whether that namespace must be a new one: the
 # root of a mount namespace that exists was built by somebody else, and the clocks of a time namespace stand.
 NEEDS: Final = (
     ("networks", "NEWNET", False),
     ("routes", "NEWNET", False),
+    ("net_devices", "NEWNET", False),
     ("hostname", "NEWUTS", False),
     ("mask_paths", "NEWNS", True),
     ("readonly_paths", "NEWNS", True),
@@ -283,12 +282,6 @@ def not_yet(config: Config, kinds: Kinds) -> None:
         for index, mount in enumerate(config.mounts):
             if name in mount.__dict__:
                 _refuse(mount, name, f"mounts[{index}].")
-    for index, network in enumerate(config.networks):
-        if network.type not in NETWORKS:
-            raise ConfigInvalid(f"networks[{index}].type", f"{network.type!r} is none of {', '.join(NETWORKS)}")
-        if not NETWORKS[network.type]:
-            raise ConfigInvalid(f"networks[{index}].type", f"{network.type!r} is not supported yet by this version")
-
 
 def _refuse(record: Any, name: str, at: str) -> None:
     value = getattr(record, name)
@@ -585,6 +578,16 @@ def _landlock_words(at: str, kind: str, words: tuple[str, ...]) -> None:
                                 hint=f"one of {', '.join(sorted(LANDLOCK_WORDS[kind]))}")
 
 
+def networks(config: Config, kinds: Kinds) -> None:
+    """Interfaces and routes are such as the kernel takes, as far as that can be told without asking it."""
+    if config.networks:
+        validate_network.check(config.networks)
+    if config.routes:
+        validate_network.check_routes(config.routes)
+    if config.net_devices:
+        validate_network.check_devices(config.net_devices, config.networks)
+
+
 def clocks(config: Config, kinds: Kinds) -> None:
     """The clocks of a time namespace are two: time_namespaces(7)."""
     for clock in Config(time_offsets=config.time_offsets).time_offsets if config.time_offsets else ():
@@ -685,6 +688,7 @@ RULES: Final[tuple[Callable[[Config, Kinds], None], ...]] = (
     groups,
     labels,
     landlock,
+    networks,
     clocks,
     cgroup,
     limits,

@@ -7,10 +7,13 @@ standard library alone: they must not fail together with the code under test.
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import os
 import pwd
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +25,7 @@ __all__ = [
     "required", "skip_text", "tried",
 ]
 
-CLONE_NEWNS, CLONE_NEWTIME, CLONE_NEWUSER = 0x20000, 0x80, 0x10000000
+CLONE_NEWNS, CLONE_NEWTIME, CLONE_NEWUSER, CLONE_NEWNET = 0x20000, 0x80, 0x10000000, 0x40000000
 CAP_SYS_RESOURCE = 24
 PR_SET_DUMPABLE = 4
 NOBODY = 65533  # an id without an account, and not the 65534 that stands for "unmapped"
@@ -237,6 +240,28 @@ def _systemd() -> str | None:
     return None if os.path.exists("/run/dbus/system_bus_socket") else "there is no system bus"
 
 
+# --- network interfaces
+
+
+def _interface(kind: str) -> Callable[[], str | None]:
+    """Root makes an interface of a kind, in a network namespace of its own, by a hand-made message of rtnetlink(7)."""
+    def attribute(number: int, value: bytes) -> bytes:
+        return struct.pack("=HH", 4 + len(value), number) + value + bytes(-len(value) % 4)
+
+    def make() -> None:
+        _call("unshare", CLONE_NEWNET)
+        # struct ifinfomsg, IFLA_IFNAME, IFLA_LINKINFO with IFLA_INFO_KIND
+        body = bytes(16) + attribute(3, b"probe\0") + attribute(18, attribute(1, kind.encode()))
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:
+            kernel.send(struct.pack("=IHHII", 16 + len(body), 16, 0x605, 1, 0) + body)  # RTM_NEWLINK
+            number = -struct.unpack_from("=i", kernel.recv(4096), 16)[0]
+        # A macvlan or ipvlan without a parent is refused after its kind was found.
+        if number and not (number == errno.EINVAL and kind in ("macvlan", "ipvlan")):
+            raise OSError(f"this kernel makes no {kind} here: {os.strerror(number)}")
+
+    return lambda: _root() or tried(make)
+
+
 # --- cgroups
 
 
@@ -361,6 +386,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "kernel_6_15": _kernel(6, 15),           # the exit status through a pidfd
     "time_namespace": _time_namespace,
     "overlay": _overlay,                     # mounts an overlay on tmpfs, in a user namespace if we are not root
+    **{kind: _interface(kind) for kind in ("veth", "bridge", "macvlan", "ipvlan", "dummy")},   # by root
     "mqueue": lambda: _filesystem("mqueue"),
     "pty": _pty,
     "apparmor": _apparmor,

@@ -33,6 +33,7 @@ from nscontainer.config import (
     Namespace,
     Namespaces,
     NamespaceType,
+    NetDevice,
     Network,
     OCIState,
     Operator,
@@ -57,17 +58,18 @@ KEYS: dict[type[Record], tuple[str, str]] = {
         "no_pivot_root parent_death_signal pivot_dir rootfs readonlyfs rootPropagation mounts devices mount_label "
         "hostname namespaces capabilities networks routes cgroups apparmor_profile process_label rlimits oom_score_adj "
         "additional_groups uid_mappings gid_mappings mask_paths readonly_paths sysctl seccomp version"),
-        ("domainname no_new_privileges umask time_offsets ephemeral landlock no_new_keyring scheduler io_priority "
-         "exec_cpu_affinity personality memory_policy make_cwd bundle annotations")),
+        ("domainname no_new_privileges umask time_offsets ephemeral landlock no_new_keyring net_devices scheduler "
+         "io_priority exec_cpu_affinity personality memory_policy make_cwd bundle annotations")),
     Rlimit: ("type hard soft", ""),
     IDMap: ("container_id host_id size", ""),
     Namespace: ("type path", ""),
     Mount: ("source destination device flags propagation_flags data relabel premount_cmds postmount_cmds",
-            "recursive_set recursive_clear uid_mappings gid_mappings copy_up"),
+            "recursive_set recursive_clear uid_mappings gid_mappings copy_up clear_flags"),
     Command: ("path args env dir", ""),
     Device: ("type path major minor permissions file_mode uid gid", ""),
     Network: (("type name bridge mac_address address gateway ipv6_address ipv6_gateway mtu txqueuelen "
-               "host_interface_name hairpin_mode"), ""),
+               "host_interface_name hairpin_mode"), "parent mode"),
+    NetDevice: ("", "name"),
     Route: ("destination source gateway interface_name", ""),
     HookState: ("version id pid root", ""),
     OCIState: ("version id pid root", "ociVersion status bundle annotations"),
@@ -106,10 +108,10 @@ FULL = Config(
     no_pivot_root=True, parent_death_signal=9, pivot_dir="p", rootfs="/r", readonlyfs=True,
     root_propagation=MS.PRIVATE | MS.REC,
     mounts=(Mount("s", "/d", "tmpfs", MS.NOSUID, (MS.SHARED,), "size=1m", "z", (COMMAND,), (COMMAND,), 1, 2,
-                  (IDMap(0, 1, 2),), (IDMap(3, 4, 5),), True),),
+                  (IDMap(0, 1, 2),), (IDMap(3, 4, 5),), True, 6),),
     devices=(DEVICE,), mount_label="ml", hostname="h",
     namespaces=Namespaces([Namespace(NamespaceType.NEWNS, "/p")]), capabilities=("CAP_KILL",),
-    networks=(Network("veth", "eth0", "b", "m", "a", "g", "6", "7", 1500, 9, "v", True),),
+    networks=(Network("veth", "eth0", "b", "m", "a", "g", "6", "7", 1500, 9, "v", True, "p", "l2"),),
     routes=(Route("d", "s", "g", "i"),),
     cgroups=Cgroup(
         "n", "p", True, (DEVICE,), (DEVICE,), 1, 2, 3, 4, 60, True, 5, 6, 7, 8, 9, "0-1", "0", 10, 11,
@@ -125,6 +127,7 @@ FULL = Config(
     version="1", domainname="d", no_new_privileges=True, umask=0o77, time_offsets={"monotonic": TimeOffset(-1, 2)},
     ephemeral=True, landlock=Landlock(("read",), (LandlockPaths(("/usr",), ("read",)),), ("all",),
                                       (LandlockPorts((80,), ("bind_tcp",)),), ("signal",), True), no_new_keyring=True,
+    net_devices={"eth1": NetDevice("wan")},
     scheduler=Scheduler(6, 1, 2, 3, 4, 5, 6), io_priority=IOPriority(2, 3), exec_cpu_affinity=CPUAffinity("0", "1"),
     personality=8, memory_policy=MemoryPolicy(2, 0x8000, "0"), make_cwd=True, bundle="/b", annotations={"a": "b"})
 

@@ -25,7 +25,7 @@ def _words(text: str) -> frozenset[str]:
 # Which module stands on which floor. A folder stands where its name does, unless a module in it has a line of its own.
 FLOORS = {
     "ground": "sys errors",
-    "data": "records strictjson config resources devices units validate validate_scheduling "
+    "data": "records strictjson config resources devices units validate validate_network validate_scheduling "
             "validate_seccomp",
     "room": "mounts security cgroups",
     "both": "sync namespaces hooks console network user",

@@ -117,6 +117,43 @@ def test_what_the_host_made_nosuid_stays_so(in_child: InChild, tmp_path: Path) -
     assert {"ro", "nosuid", "nodev"} <= set(in_child(look))
 
 
+@pytest.mark.needs("root")
+def test_what_the_host_made_nosuid_goes_where_that_is_asked_for(in_child: InChild, tmp_path: Path) -> None:
+    def look() -> list[str]:
+        unshare(CLONE.NEWNS)
+        mount(None, "/", flags=MS.REC | MS.PRIVATE)
+        (tmp_path / "source").mkdir()
+        mount("x", str(tmp_path / "source"), "tmpfs", MS.NOSUID | MS.NODEV | MS.NOEXEC | MS.NOATIME)
+        enter(config(image(tmp_path / "root"), MOUNTS[0], Mount(
+            source=str(tmp_path / "source"), destination="/mnt", device="bind", flags=int(MS.BIND | MS.NODEV),
+            clear_flags=int(MS.NOSUID | MS.NODEV | MS.RDONLY))))
+        return fields("/mnt")
+
+    options = set(in_child(look))
+    assert {"nodev", "noexec", "noatime"} <= options
+    assert "nosuid" not in options
+
+
+@pytest.mark.needs("user", "userns", "root")
+def test_what_the_host_locked_cannot_be_asked_for(user_tmp_path: Path, in_child: InChild) -> None:
+    def host_side() -> str:
+        unshare(CLONE.NEWNS)
+        mount(None, "/", flags=MS.REC | MS.PRIVATE)
+        source = _source(user_tmp_path)
+        mount(str(source), str(source), flags=MS.BIND)
+        mount(None, str(source), flags=MS.BIND | MS.REMOUNT | MS.NOSUID)
+
+        def look() -> str:
+            with pytest.raises(ContainerError) as caught:
+                set_up(config(image(user_tmp_path / "root"), Mount(
+                    source=str(source), destination="/mnt", device="bind", clear_flags=int(MS.NOSUID)), user=True))
+            return str(caught.value)
+
+        return str(contained(look, user=True))
+
+    assert "mount_setattr" in in_child(host_side)
+
+
 def _nested(folder: Path) -> Path:
     """Mount a directory with two mounts below it."""
     source = folder / "source"

@@ -7,7 +7,8 @@ Needs   CAP_SYS_ADMIN; mount_setattr(2) is Linux 5.12, before that see options.p
 
 The source is looked up once, by the call that copies it (CVE-2017-1002101 looked twice). The copy gets its attributes
 while nobody can see it. They come on top of those it has from the source: what the host made nosuid stays nosuid, in a
-user namespace because the kernel insists, elsewhere because nobody asked for less. ``recursive_clear`` asks.
+user namespace because the kernel insists, elsewhere because nobody asked for less. ``clear_flags`` and
+``recursive_clear`` ask.
 """
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from ..sys.files import MAGIC, close, fstatfs
 from ..sys.mount import MS
 from ..sys.mount_api import (AT_EMPTY_PATH, AT_RECURSIVE, MOUNT_ATTR, fsconfig_flag, fsconfig_reconfigure, fspick,
                              mount_setattr, open_tree)
-from .options import SEALED, attach, changed, configure, set_attributes
+from .options import SEALED, attach, attributes, changed, configure, set_attributes
 from .resolve import DIRECTORY, FILE, destination, existing
 
 TYPE_CHECKING = False
@@ -82,8 +83,9 @@ def _changes(mount: Mount) -> list[Change]:
     below = mount.recursive_set & ~_IDMAP
     if below or mount.recursive_clear:
         changes.append((below, mount.recursive_clear, True))
-    if mount.flags & ~_NO_ATTRIBUTES:
+    if mount.flags & ~_NO_ATTRIBUTES or mount.clear_flags:
         set, clear = changed(mount.flags)
+        clear |= attributes(mount.clear_flags) & ~(set | below | _ATIME)
         if clear or set & ~below:
             changes.append((set, clear, False))
     return changes

@@ -97,7 +97,7 @@ class Options:
     """What a list of option words means, in the terms of config.Mount; *idmap* is "", "idmap" or "ridmap"."""
 
     def __init__(self) -> None:
-        self.flags = self.recursive_set = self.recursive_clear = 0
+        self.flags = self.cleared = self.recursive_set = self.recursive_clear = 0
         self.propagation: tuple[int, ...] = ()
         self.data = self.idmap = ""
         self.tmpcopyup = False
@@ -111,6 +111,7 @@ def parse(words: Iterable[str]) -> Options:
         if word in _WORDS:
             sets, clears = _WORDS[word]
             options.flags = options.flags & ~clears | sets
+            options.cleared = options.cleared & ~sets | clears
         elif word in _RECURSIVE:
             sets, clears = _RECURSIVE[word]
             options.recursive_set = options.recursive_set & ~clears | sets

@@ -12,7 +12,9 @@ from ctypes import Structure, addressof, c_char, c_int, c_short, c_ubyte, c_ulon
 from .files import close
 from .libc import encoded, failure, function
 
-__all__ = ["set_interface_up"]
+__all__ = ["LONGEST_NAME", "interface_name_wrong", "set_interface_up"]
+
+LONGEST_NAME = 15  # bytes: IFNAMSIZ without the NUL
 
 _AF_UNIX, _SOCK_DGRAM_CLOEXEC = 1, 2 | os.O_CLOEXEC  # any socket will do, and this kind is in every kernel
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -26,6 +28,19 @@ class _Ifreq(Structure):
 
 _socket = function("socket", c_int, c_int, c_int)
 _ioctl = function("ioctl", c_int, c_ulong, c_void_p)
+
+
+def interface_name_wrong(name: str) -> str | None:
+    """Return why no interface can have that name, or None: dev_valid_name() in Linux, net/core/dev.c."""
+    size = len(name.encode(errors="surrogateescape"))
+    if not 0 < size <= LONGEST_NAME:
+        return f"{size} bytes; an interface's name has 1 to {LONGEST_NAME}" if name else "is empty"
+    if name in (".", "..") or not name.isprintable() or not _NOT_IN_NAMES.isdisjoint(name):
+        return f"{name!r} is no interface's name"
+    return None
+
+
+_NOT_IN_NAMES = frozenset("/:% \t\n\v\f\r\0")  # a percent sign asks for a number in its place
 
 
 def set_interface_up(name: str) -> None:

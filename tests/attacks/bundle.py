@@ -5,7 +5,9 @@ import copy
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CAPABILITIES", "PATH", "STARTED", "Spec", "bind", "script", "spec", "tmpfs", "without"]
+from nscontainer.config import Action, Operator, Seccomp
+
+__all__ = ["CAPABILITIES", "PATH", "STARTED", "Spec", "bind", "filtered", "script", "spec", "tmpfs", "without"]
 
 Spec = dict[str, Any]
 
@@ -68,4 +70,25 @@ def tmpfs(destination: str, source: str = "tmpfs") -> Spec:
 def without(made: Spec, *destinations: str) -> Spec:
     """Leave out the mounts on these places: the image's own directories show."""
     made["mounts"] = [mount for mount in made["mounts"] if mount["destination"] not in destinations]
+    return made
+
+
+_COMPARISONS = {Operator.EQUAL_TO: "EQ", Operator.NOT_EQUAL_TO: "NE", Operator.GREATER_THAN: "GT",
+                Operator.GREATER_THAN_OR_EQUAL_TO: "GE", Operator.LESS_THAN: "LT",
+                Operator.LESS_THAN_OR_EQUAL_TO: "LE", Operator.MASK_EQUAL_TO: "MASKED_EQ"}
+
+
+def filtered(made: Spec, profile: Seccomp) -> Spec:
+    """Add a filter of system calls, in the words of the specification."""
+    def rule(action: Action | None, errno: int | None) -> Spec:
+        assert action is not None
+        return {"action": f"SCMP_ACT_{action.name}", **({} if errno is None else {"errnoRet": errno})}
+
+    made["linux"]["seccomp"] = {
+        "defaultAction": f"SCMP_ACT_{profile.default_action.name}" if profile.default_action else "",
+        "syscalls": [{"names": [name for name in (call.name, *call.names) if name],
+                      **rule(call.action, call.errno_ret),
+                      "args": [{"index": arg.index, "value": arg.value, "valueTwo": arg.value_two,
+                                "op": f"SCMP_CMP_{_COMPARISONS[arg.op or Operator.EQUAL_TO]}"} for arg in call.args]}
+                     for call in profile.syscalls]}
     return made

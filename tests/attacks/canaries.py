@@ -4,10 +4,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SECRET", "Fell", "HostTree", "identity", "interpreter_files"]
+__all__ = ["SECRET", "Fell", "HostTree", "identity", "interpreter_files", "wait_for"]
 
 SECRET = "the-host's-own-words"
 
@@ -68,3 +69,12 @@ def interpreter_files() -> dict[str, tuple[Any, ...]]:
     seen = {str(path): identity(path) for path in files if os.path.exists(path)}
     seen["core_pattern"] = (Path("/proc/sys/kernel/core_pattern").read_text(),)
     return seen
+
+
+def wait_for(path: Path, log: Path) -> None:
+    """Wait until a program in a container has made a file."""
+    for _ in range(500):
+        if path.exists():
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no {path}: {log.read_text()}")

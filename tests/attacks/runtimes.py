@@ -16,6 +16,7 @@ from typing import Any, Union
 
 from nscontainer import Config, Container, ContainerError, Factory, Process
 from nscontainer.mounts.options import parse
+from nscontainer.security.seccomp import convert_string_to_action, convert_string_to_operator
 from nscontainer.sys.clone import CLONE, unshare
 from nscontainer.sys.mount import MNT, MS, mount, umount2
 
@@ -68,6 +69,8 @@ def config_of(made: Spec) -> Config:
     }
     if "uts" in kinds:
         fields["hostname"] = made["hostname"]
+    if "seccomp" in linux:
+        fields["seccomp"] = _filter(linux["seccomp"])
     for name, key in (("uid_mappings", "uidMappings"), ("gid_mappings", "gidMappings")):
         fields[name] = [{"container_id": entry["containerID"], "host_id": entry["hostID"], "size": entry["size"]}
                         for entry in linux.get(key, ())]
@@ -79,6 +82,15 @@ def _mount(entry: Spec) -> dict[str, Any]:
     return {"source": entry["source"], "destination": entry["destination"], "device": entry["type"],
             "flags": int(options.flags), "propagation_flags": [int(flag) for flag in options.propagation],
             "data": options.data, "recursive_set": int(options.recursive_set)}
+
+
+def _filter(profile: Spec) -> dict[str, Any]:
+    calls = [{"names": call["names"], "action": int(convert_string_to_action(call["action"])),
+              "errno_ret": call.get("errnoRet"),
+              "args": [{"index": arg["index"], "value": arg["value"], "value_two": arg["valueTwo"],
+                        "op": int(convert_string_to_operator(arg["op"]))} for arg in call["args"]]}
+             for call in profile["syscalls"]]
+    return {"default_action": int(convert_string_to_action(profile["defaultAction"])), "syscalls": calls}
 
 
 def process_of(wanted: Spec, **streams: Any) -> Process:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from nscontainer import FunctionHook
 
 from .bundle import Spec, script, spec
-from .canaries import Fell, HostTree, identity
+from .canaries import Fell, HostTree, identity, wait_for
 from .marks import attack, library_only
 from .runtimes import Binary, Library, Runtime, config_of, process_of
 
@@ -62,7 +61,7 @@ def _joined(runtime: Runtime, made: Spec, image: Path, folder: Path) -> Iterator
     """Run the attacker, and start programs beside it; yield its log and the runtime's program, which runs no more."""
     if isinstance(runtime, Binary):
         with runtime.start(made) as running:
-            _await(image / "ready", running.log)
+            wait_for(image / "ready", running.log)
             for _ in range(JOINS if runtime.name != "careless" else 2):
                 ran = running.exec("/bin/true")
                 assert ran.code == 0, ran
@@ -86,14 +85,6 @@ def _joined(runtime: Runtime, made: Spec, image: Path, folder: Path) -> Iterator
         os.close(container)
 
 
-def _await(path: Path, log: Path) -> None:
-    for _ in range(500):
-        if path.exists():
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"no {path}: {log.read_text()}")
-
-
 @pytest.mark.needs("gcc")
 @attack("CVE-2019-5736", "CVE-2016-9962", "CVE-2016-8649", "CVE-2016-8659", "CVE-2026-41163", falls=True)
 @pytest.mark.parametrize("power", [(), ("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")], ids=["plain", "ptrace"])
@@ -107,7 +98,7 @@ def test_cve_2019_5736_nothing_of_a_runtime_that_joins_can_be_taken_hold_of(
     with _joined(runtime, made, image, tmp_path) as (log, program):
         before = identity(program)
         (image / "stop").touch()
-        _await(image / "done", log)
+        wait_for(image / "done", log)
         output = log.read_text()
         changed = identity(program) != before
     if changed or "WRITTEN" in output:

@@ -1,6 +1,7 @@
 """The host's side: names of containers, state directories, helpers and hooks, what comes back to the caller."""
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import host as this_host
 import nscontainer
 from containers import run_in, standard
 from leftovers import snapshot
@@ -20,6 +22,7 @@ from nscontainer import (
 )
 from nscontainer.config import Command
 from nscontainer.idmap import subordinate_ranges
+from nscontainer.sys import bpf
 
 from .bundle import spec
 from .canaries import Fell, HostTree
@@ -176,3 +179,34 @@ def test_cve_2026_39402_a_line_of_subuid_is_somebody_s_by_the_whole_name(tmp_pat
     found = subordinate_ranges("user", str(tmp_path / "subuid"), 1000)
     if found != [(400000, 100)]:
         raise Fell(str(found))
+
+
+GUARD = b"\xa5" * 256
+
+
+@pytest.mark.needs("cgroup2")
+@attack("BPF_PROG_QUERY")
+@library_only("what a command has around its buffers cannot be seen")
+def test_bpf_prog_query_the_kernel_writes_nothing_past_what_we_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux 6.17 to 7.1 write their last attribute, also when the caller says that his are shorter."""
+    real, seen = bpf._bpf, []
+
+    def guarded(command: int, address: int, size: int) -> int:
+        whole = ctypes.create_string_buffer(ctypes.string_at(address, size) + GUARD)
+        result = int(real(command, ctypes.addressof(whole), size))
+        ctypes.memmove(address, whole, size)
+        seen.append((size, whole.raw[size:-1] == GUARD))
+        return result
+
+    monkeypatch.setattr(bpf, "_bpf", guarded)
+    directory = os.open(str(this_host.own_cgroup()), os.O_RDONLY)
+    try:
+        bpf.prog_query(directory, int(bpf.ATTACH.CGROUP_DEVICE))
+        (size, whole), = seen
+        if not whole:
+            raise Fell(f"the kernel has written behind the {size} bytes that it was told of")
+        short = bpf._Query(target_fd=directory, attach_type=int(bpf.ATTACH.CGROUP_DEVICE))
+        guarded(bpf._PROG_QUERY, ctypes.addressof(short), 24)   # every kernel counts the programs in the next bytes
+        assert seen[-1] == (24, False), "a write behind the buffer is not seen"
+    finally:
+        os.close(directory)

@@ -15,7 +15,7 @@ from nscontainer.sandbox import MASKED_PATHS, READONLY_PATHS
 from nscontainer.validate import PROC_FILES
 
 from .bundle import bind, spec, tmpfs
-from .canaries import Fell
+from .canaries import Fell, wait_for
 from .marks import attack, library_only
 from .runtimes import Ran, Runtime
 
@@ -101,6 +101,40 @@ def test_cve_2015_3631_what_lxcfs_replaces_can_be_replaced(runtime: Runtime, ima
         if os.path.exists(place):
             ran = runtime.run(spec(image, f"cat {place}", bind(volume / "file", place)))
             assert "from-lxcfs" in ran.output, (place, ran)
+
+
+_FAKE = """
+mount -t tmpfs tmpfs /proc || exit 1
+for of in self thread-self 1; do
+    busybox mkdir -p /proc/$of/attr/apparmor /proc/$of/attr/keys
+    for name in attr/exec attr/apparmor/exec attr/keycreate attr/sockcreate oom_score_adj setgroups uid_map; do
+        echo untouched >/proc/$of/$name
+    done
+done
+touch /ready
+until [ -e /stop ]; do busybox usleep 10000; done
+for file in $(find /proc -type f); do echo "$file $(cat $file)"; done
+touch /done
+sleep 100
+"""
+
+
+@attack("CVE-2015-1334", "CVE-2019-16884", "CVE-2025-52881", "CVE-2025-62596", falls=True)
+def test_cve_2015_1334_who_enters_writes_nothing_to_what_the_container_calls_proc(runtime: Runtime,
+                                                                                  image: Path) -> None:
+    """Labels and scores that were written there would be no labels: the program would run without."""
+    made = spec(image, _FAKE)
+    for kind in ("bounding", "effective", "permitted"):
+        made["process"]["capabilities"][kind] = [*made["process"]["capabilities"][kind], "CAP_SYS_ADMIN"]
+    with runtime.start(made) as running:
+        wait_for(image / "ready", running.log)
+        running.exec("/bin/true")   # it may be refused
+        (image / "stop").touch()
+        wait_for(image / "done", running.log)
+        files = [line for line in running.log.read_text().splitlines() if line.startswith("/proc/")]
+        assert len(files) == 21, files
+        if written := [line for line in files if line.split()[1:] != ["untouched"]]:
+            raise Fell(str(written))
 
 
 KEYS = ["kernel.core_pattern", "net.ipv4.ip_default_ttl+kernel.core_pattern", "net/../kernel/core_pattern",
