@@ -245,14 +245,16 @@ class TestRun:
         def with_terminal(document: dict[str, Any]) -> None:
             document["process"].update(terminal=True, consoleSize={"height": 31, "width": 97})
 
-        script = "tty; stty size; sleep 0.2; exit 3"
+        script = "tty; ls -l /dev/console; stty size; sleep 0.2; exit 3"
         bundle = bundle_in(tmp_path / "b", rootfs, "sh", "-c", script, change=with_terminal)
         with console_socket(tmp_path) as console:
             name = ours.new_id()
             ours("create", "-b", str(bundle), "--console-socket", console.path, name)
             console.receive()
             ours("start", name)
-            assert b"31 97" in console.reads(b"31 97")
+            seen = console.reads(b"31 97")
+            assert seen.startswith(b"/dev/pts/0\r\n")
+            assert b"136,   0" in seen
         assert ours.ends(name)
 
     def test_in_the_foreground_is_as_large_as_the_terminal(self, each: Runtime, rootfs: Path, tmp_path: Path) -> None:
@@ -336,9 +338,9 @@ class TestExec:
         name = ours.new_id()
         ours("run", "-d", "-b", str(bundle_in(tmp_path / "b", rootfs, "sleep", "60")), name)
         with console_socket(tmp_path) as console:
-            ours("exec", "-d", "-t", "--console-socket", console.path, name, "sh", "-c", "echo [$(test -t 0; echo $?)]")
+            ours("exec", "-d", "-t", "--console-socket", console.path, name, "sh", "-c", "echo [$(tty)]")
             console.receive()
-            console.reads(b"[0]")
+            console.reads(b"[/dev/pts/0]")
 
     def test_gives_a_pidfd_to_whoever_asks(self, ours: Runtime, rootfs: Path, tmp_path: Path) -> None:
         name = ours.new_id()
