@@ -569,3 +569,13 @@ class TestBadInput:
 
     def test_of_an_exec_without_a_command(self, ours: Runtime) -> None:
         assert "args" in ours("exec", "x", code=255).stderr
+
+
+def test_a_tmpfs_where_the_image_has_nothing_is_everybodys(each: Runtime, rootfs: Path, tmp_path: Path) -> None:
+    def with_tmpfs(document: dict[str, Any]) -> None:
+        document["root"]["readonly"] = False
+        document["mounts"] += [{"destination": path, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"]}
+                               for path in ("/dev/made", "/root")]
+
+    bundle = bundle_in(tmp_path / "b", rootfs, "stat", "-c", "%a", "/dev/made", "/root", change=with_tmpfs)
+    assert each("run", "-b", str(bundle), each.new_id()).stdout.split() == ["1777", "700"]
