@@ -116,7 +116,7 @@ def run(zygote: Zygote, options: dict[str, Any], operands: list[str]) -> int:
     if detached:
         _begin(container, process, caller, options, hold=False)
         return 0
-    with relay.Relay(process, terminal=container.about["terminal"]) as attendant:
+    with relay.Relay(process, terminal=container.about["terminal"], inside=True) as attendant:
         _begin(container, process, caller, options, hold=False)
         zygote.close()  # it has done its work, and goes away while the program does its own
         code = attendant.attend()
@@ -155,7 +155,7 @@ def _described(engine: Engine, id: str, options: dict[str, Any], *,
         process = process_of(bundle.process, options)
         process.check()
         if bundle.process.terminal and detached:
-            _new_console(process, bundle.process, config.host_uid())
+            process.want_console(*bundle.process.console_size or (0, 0))
         container = engine.create(id, config)
     except BaseException:
         caller.close()
@@ -168,12 +168,6 @@ def _described(engine: Engine, id: str, options: dict[str, Any], *,
         container.erase(options)
         raise
     return container, process, caller
-
-
-def _new_console(process: Process, spec: ProcessSpec, owner: int) -> None:
-    console = process.new_console(owner)
-    if spec.console_size:
-        console.resize(*spec.console_size)
 
 
 def process_of(spec: ProcessSpec, options: dict[str, Any]) -> Process:

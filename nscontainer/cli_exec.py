@@ -48,9 +48,7 @@ def execute(zygote: Zygote, options: dict[str, Any], operands: list[str]) -> int
         process = process_of(spec, options)
         if detached:
             if spec.terminal:
-                console = process.new_console(config.host_uid())
-                if spec.console_size:
-                    console.resize(*spec.console_size)
+                process.want_console(*spec.console_size or (0, 0))
             container.start(process)
             try:
                 caller.tell(process)
@@ -58,7 +56,7 @@ def execute(zygote: Zygote, options: dict[str, Any], operands: list[str]) -> int
                 process.signal(9)
                 raise
             return 0
-        with relay.Relay(process, terminal=spec.terminal) as attendant:
+        with relay.Relay(process, terminal=spec.terminal, inside=True) as attendant:
             container.start(process)
             caller.tell(process)
             zygote.close()

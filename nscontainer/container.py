@@ -359,6 +359,8 @@ class Container:
                     birth.tell(message, descriptors)
                     self._remember(child, streams)
                     streams.given()
+                    if process.terminal is not None:
+                        process.take_console(*birth.receive())
                     if plain:
                         self._zygote.prepare(plan.flags)
                     for _ in range(_wishes(message["hooks"])):
@@ -373,7 +375,7 @@ class Container:
                         self._init = child
                         return child
                     if filter is not None and filter["notifies"]:
-                        self._pass_listener(birth.listener(), process, child.pid, "creating")
+                        self._pass_listener(birth.receive()[1], process, child.pid, "creating")
                     birth.runs()
                     if self._directory is not None:
                         publish_state(self._directory)
@@ -442,8 +444,10 @@ class Container:
                 self._raise_limits(child.pid)
                 birth.tell(message, descriptors)
                 streams.given()
+                if process.terminal is not None:
+                    process.take_console(*birth.receive())
                 if filter is not None and filter["notifies"]:
-                    self._pass_listener(birth.listener(), process, child.pid, "running")
+                    self._pass_listener(birth.receive()[1], process, child.pid, "running")
                 birth.runs()
                 self._init.keep(child)
                 return child
@@ -518,7 +522,7 @@ class Container:
             "console": 0 if streams.console is not None else None, "console_path": process.console_path,
             "capabilities": [sets.bounding, sets.effective, sets.permitted, sets.inheritable, sets.ambient],
             "cgroups": list(range(given, given + len(entries))), "mount_maps": {}, "last_cap": last_cap(),
-            "state": self._hook_state(0).to_json(), "seccomp": filter, "gate": None,
+            "state": self._hook_state(0).to_json(), "seccomp": filter, "gate": None, "terminal": process.terminal,
             "hooks": {**inside, "create_runtime": any(getattr(hook_lists, name) for name in OUTSIDE)},
             "look": False,
         }

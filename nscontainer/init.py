@@ -67,6 +67,7 @@ class Child:
         self.state: Message = message["state"]
         self.last_cap: int = message["last_cap"]
         self.filter: Message | None = message["seccomp"]
+        self.terminal: list[int] | None = message["terminal"]
         self.gate = -1 if message["gate"] is None else descriptors[message["gate"]]
         self.capabilities: Sets = Sets(*message["capabilities"])
         self.namespaces: dict[str, str] = {namespace.type: namespace.path for namespace in self.config.namespaces}
@@ -117,7 +118,10 @@ def _open_root(child: Child) -> None:
 
 
 def _populate_dev(child: Child) -> None:
-    dev.populate(child.root_fd, child.config, child.console, child.console_path)
+    made = dev.populate(child.root_fd, child.config, child.console, child.console_path,
+                        terminal=child.terminal is not None)
+    if made is not None:
+        init_steps.take_terminal(child, *made)
     dev.reopen_null(child.root_fd, (0, 1, 2))
 
 
@@ -150,6 +154,8 @@ STEPS: Final[tuple[Step, ...]] = (
     ("open the root filesystem", _open_root, new_mounts),
     ("mount the container's filesystems", _mount_all, new_mounts),
     ("make the container's devices", _populate_dev, lambda child: new_mounts(child) and child.config.devices),
+    ("make a terminal", init_steps.make_terminal,
+        lambda child: child.terminal and not (new_mounts(child) and child.config.devices)),
     ("wait for the hooks outside", introduce_again, lambda child: child.hooks["create_runtime"]),
     ("run the createContainer hooks", run_hooks("create_container"), lambda child: child.hooks["create_container"]),
     ("make the working directory", lambda child: close(resolve.made(child.root_fd, child.cwd)),

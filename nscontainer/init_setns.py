@@ -23,6 +23,7 @@ STEPS: Final[tuple[Step, ...]] = (
     ("become root of the user namespace", init_steps.become_root, lambda child: "NEWUSER" in child.namespaces),
     ("take up standard input and output", init_steps.take_stdio, None),
     ("start a session", init_steps.start_session, None),
+    ("make a terminal", init_steps.make_terminal, lambda child: child.terminal),
     *init_steps.OWN_PROC,
     *init_steps.GIVE_UP_POWER,
     *init_steps.BECOME_THE_PROGRAM,

@@ -11,17 +11,18 @@ from errno import EACCES, EINVAL, ENOENT, ENOEXEC, ENOTDIR, EPERM, EROFS
 
 from . import sync, user
 from .errors import ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
+from .mounts import dev
 from .security import apparmor, capabilities, keyring, landlock, procfs, seccomp
 from .sys.credentials import setgroups, setresgid, setresuid, setsid
 from .sys.fds import CLOSE_RANGE, close_range
-from .sys.files import close, dup3, fcntl_dupfd, write_all
+from .sys.files import AT_FDCWD, close, dup3, fcntl_dupfd, openat, write_all
 from .sys.mempolicy import set_mempolicy
 from .sys.personality import personality
 from .sys.prctl import set_keepcaps, set_no_new_privs, set_pdeathsig
 from .sys.process import execve
 from .sys.resource import prlimit
 from .sys.scheduling import ioprio_set, sched_setaffinity, sched_setattr
-from .sys.terminal import set_controlling_terminal
+from .sys.terminal import set_controlling_terminal, set_window_size
 from .sys.unix import accept
 from .sys.uts import setdomainname, sethostname
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from .sync import Message
 
 __all__ = ["BECOME_THE_PROGRAM", "GIVE_UP_POWER", "OWN_PROC", "adjust_oom_score", "become_root", "enter_cgroups",
-           "enter_on_cpus", "inherit_oom_score", "name_host", "needs_oom_score", "run_on_cpus", "set_sysctls",
-           "start_session", "take_stdio", "wait_to_be_started"]
+           "enter_on_cpus", "inherit_oom_score", "make_terminal", "name_host", "needs_oom_score", "run_on_cpus",
+           "set_sysctls", "start_session", "take_stdio", "take_terminal", "wait_to_be_started"]
 
 # Descriptors of regular files keep their owner: they are the caller's own files. A pipe, a socket or a terminal is a
 # channel to us, and a program that is not root could not open it again through /dev/stderr.
@@ -140,6 +141,24 @@ def start_session(child: Child) -> None:
     setsid()
     if child.console is not None:
         set_controlling_terminal(0)
+
+
+def make_terminal(child: Child) -> None:
+    """Make a terminal where the container's files are in sight as they are: in a container that runs, for example."""
+    take_terminal(child, *dev.new_terminal(openat(AT_FDCWD, "/dev/pts", os.O_PATH | os.O_DIRECTORY)))
+
+
+def take_terminal(child: Child, master: int, slave: int, path: str) -> None:
+    """Give the caller the master of our new terminal, and have the slave for our streams."""
+    assert child.terminal is not None
+    if all(child.terminal):
+        set_window_size(master, *child.terminal)
+    sync.send(child.link, {"terminal": path}, [master])
+    close(master)
+    set_controlling_terminal(slave)
+    for number in (0, 1, 2):
+        dup3(slave, number)
+    close(slave)
 
 
 def needs_oom_score(child: Child) -> bool:

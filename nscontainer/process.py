@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .handles import Child
     from .security.notify import Listener
+    from .sync import Message
     from .sys.pidfd import WaitResult
 
     Stream = Union[None, int, bytes, IO[bytes], Any]
@@ -85,6 +86,7 @@ class Process:
         self.capabilities = capabilities
         self.console: Console | None = None
         self.console_path: str | None = None
+        self.terminal: tuple[int, int] | None = None
         self.listener: Listener | None = None    # on which its system calls ask: Action.NOTIFY
         self._child: Child | None = None
         self._streams: Streams | None = None
@@ -137,13 +139,26 @@ class Process:
         self.console_path = self.console.path
         return self.console
 
+    def want_console(self, rows: int = 0, columns: int = 0) -> None:
+        """Have it get a terminal of the container's own devpts, so large; after the start, *console* is the other end.
+
+        Unlike new_console()'s it has a name in there, also for a further process.
+        """
+        self._no_console_yet()
+        self.terminal = rows, columns
+
+    def take_console(self, message: Message, master: int) -> None:
+        """Take the other end: the container calls this."""
+        self.console_path = message["terminal"]
+        self.console = Console(master, message["terminal"])
+
     def console_from_path(self, path: str | os.PathLike[str]) -> None:
         """Make the terminal at *path* its console."""
         self._no_console_yet()
         self.console_path = os.fspath(path)
 
     def _no_console_yet(self) -> None:
-        if self.console_path is not None:
+        if self.console_path is not None or self.terminal is not None:
             raise ConsoleExists(f"the process has the console {self.console_path!r} already")
 
     def _started(self) -> Child:
@@ -194,7 +209,7 @@ class Streams:
                 self._open_console(process)
             else:
                 for name in ("stdin", "stdout", "stderr"):
-                    self.give.append(self._open(name, getattr(process, name)))
+                    self.give.append(self._open(name, getattr(process, name) if process.terminal is None else None))
             for index, file in enumerate(process.extra_files):
                 self.extra.append(None if file is None else len(self.give))
                 if file is not None:

@@ -38,9 +38,14 @@ class Relay:
     With *terminal* the process gets a console, and our own terminal is raw until the end of the ``with``.
     """
 
-    def __init__(self, process: Process, timeout: float | None = None, *, terminal: bool = False) -> None:
-        self._process, self._timeout = process, timeout
-        self._console: Console | None = process.new_console(os.geteuid()) if terminal else None
+    def __init__(self, process: Process, timeout: float | None = None, *, terminal: bool = False,
+                 inside: bool = False) -> None:
+        self._process, self._timeout, self._terminal = process, timeout, terminal
+        self._console: Console | None = None   # with *inside*, there is one after the start
+        if terminal and inside:
+            process.want_console(*_size())
+        elif terminal:
+            self._console = process.new_console(os.geteuid())
         self._saved: Any = None                # how our terminal was
         self._handlers: dict[int, Any] = {}    # what was there before ours
         self._asked = 0                        # the signal that SIGKILL was sent in place of
@@ -51,13 +56,14 @@ class Relay:
     def __enter__(self) -> Relay:
         self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         set_wakeup_fd(self._waker, warn_on_full_buffer=False)  # the C handler writes the number of each signal there
-        caught = FORWARDED if self._console is None else (*FORWARDED, SIGTSTP, SIGCONT, SIGWINCH)
+        caught = FORWARDED if not self._terminal else (*FORWARDED, SIGTSTP, SIGCONT, SIGWINCH)
         for number in caught:
             if getsignal(number) is not SIG_IGN:  # nohup(1), or a job in the background: not for us, so not for it
                 self._handlers[number] = signal(number, _nothing)
         if self._console is not None:
             os.set_blocking(self._console.fileno(), False)
             self._copy_size()
+        if self._terminal:
             self._take_terminal()
         return self
 
@@ -74,6 +80,10 @@ class Relay:
         """Pass on what there is to pass on until the program ends; return the exit code for it."""
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         watch = self._process.fileno()
+        if self._terminal and self._console is None and self._process.console is not None:
+            self._console = self._process.console
+            os.set_blocking(self._console.fileno(), False)
+            self._copy_size()
         try:
             while True:
                 left = None if deadline is None else deadline - time.monotonic()
@@ -230,6 +240,14 @@ class Relay:
                 self._lose_terminal()
                 return False
         return shown
+
+
+def _size() -> tuple[int, int]:
+    """Return how large our own terminal is; zeros where it is none."""
+    for fd in (0, 1):
+        if os.isatty(fd):
+            return get_window_size(fd)
+    return 0, 0
 
 
 def _nothing(*_: object) -> None:

@@ -202,14 +202,14 @@ class Birth:
             raise failure_of(message["error"])
         return message
 
-    def listener(self) -> int:
-        """Return the descriptor on which the program's system calls will ask; it is the caller's now."""
+    def receive(self) -> tuple[Message, int]:
+        """Return a message that brings a descriptor: a listener or a terminal; it is the caller's now."""
         message, received = self._read()
         if message is None:
             raise self._silence()
         if "error" in message:
             raise failure_of(message["error"])
-        return received[0]
+        return message, received[0]
 
     def runs(self) -> None:
         """Wait until the program runs; raise what was in its way. For a child that has nothing more to ask."""

@@ -22,6 +22,7 @@ from .config import (
     Namespaces,
     NetDevice,
     NamespaceType,
+    NetDevice,
     Network,
     TimeOffset,
 )
@@ -128,6 +129,7 @@ _PATHS = (
     ("readonly_paths", "linux.readonlyPaths"), ("sysctl", "linux.sysctl"), ("time_offsets", "linux.timeOffsets"),
     ("net_devices", "linux.netDevices"),
     ("seccomp", "linux.seccomp"), ("mount_label", "linux.mountLabel"), ("memory_policy", "linux.memoryPolicy"),
+    ("net_devices", "linux.netDevices"),
     ("personality", "linux.personality"), ("rlimits", "process.rlimits"), ("capabilities", "process.capabilities"),
     ("scheduler", "process.scheduler"), ("io_priority", "process.ioPriority"),
     ("exec_cpu_affinity", "process.execCPUAffinity"), ("additional_groups", "process.user.additionalGids"),

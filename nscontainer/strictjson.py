@@ -130,8 +130,13 @@ def loads(source: str | bytes, at: str = "") -> Any:
     if text.count("[") + text.count("{") > DEEPEST and _too_deep(text):
         raise ConfigInvalid(at, f"lists and objects are nested more than {DEEPEST} deep")
     rules = _Strict()
+    begin = len(text) - len(text.lstrip(_SPACE))
     try:
-        value, end = make_scanner(rules)(text, len(text) - len(text.lstrip(_SPACE)))
+        try:
+            value, end = make_scanner(rules)(text, begin)
+        except SystemError:  # up to Python 3.11 it raises JSONDecodeError only where json has been imported
+            __import__("json.decoder")
+            value, end = make_scanner(rules)(text, begin)
     except StopIteration as stop:
         raise ConfigInvalid(at, f"{_position(text, stop.value)}: expected a value") from None
     except ValueError as error:  # JSONDecodeError, which the C scanner imports when it needs it

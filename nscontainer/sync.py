@@ -15,6 +15,7 @@ The caller owns one control socket to its zygote and makes one link, a socket pa
         {"pid": pid} + a pidfd      the real one; it is the caller's own child
         {"map": true}               I sit in a new user namespace: write my maps, then tell me what to be
         {"hook": kind, "index": n}  run this callable, and say when it is done
+        {"terminal": path} + it     the master of the container's own terminal
         {"waits": true}             I stand before my gate; after your go this link ends, and the next is a connection
                                     to the gate: its caller says go, and hears what follows here
         {"listener": true} + it     the filter of system calls is on, and leaves some of them to you to answer

@@ -14,6 +14,9 @@ from bundles import make_bundle, merged, minimal, podman
 from containers import finish
 from nscontainer import PIPE, STDOUT, Factory, Process, SetupError
 from nscontainer.spec import Validator, load_bundle, template
+from nscontainer.sys.clone import CLONE, unshare
+from nscontainer.sys.inet import parse_prefix
+from nscontainer.sys.rtnetlink import Rtnetlink
 
 pytestmark = pytest.mark.needs("root", "busybox")
 
@@ -203,6 +206,22 @@ def test_clocks_have_their_offsets(run: Run) -> None:
     document = minimal(linux={"namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "time"}],
                               "timeOffsets": {"boottime": {"secs": 1000000000}}})
     assert float(run(document, "cut -d' ' -f1 /proc/uptime")) > 1e9
+
+
+@pytest.mark.needs("veth")
+def test_an_interface_of_the_host_is_taken_over(run: Run, in_child: Callable[..., Any]) -> None:
+    def outside() -> str:
+        unshare(CLONE.NEWNET)
+        with Rtnetlink() as kernel, open("/proc/self/ns/net", "rb") as here:
+            kernel.new_veth("spare", "other", here.fileno())
+            kernel.new_address(kernel.link("spare").index, *parse_prefix("10.1.2.3/24"))
+        return run(minimal(linux={"namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "network"}],
+                                  "netDevices": {"spare": {"name": "mine"}}}),
+                   "ip -4 -o addr show dev mine; ip -o link show dev mine")
+
+    text = in_child(outside)
+    assert "inet 10.1.2.3/24" in text
+    assert ",UP" in text
 
 
 def test_sysctls_masks_and_read_only_paths_are_obeyed(run: Run) -> None:

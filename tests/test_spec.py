@@ -306,6 +306,9 @@ def test_what_is_wrong_is_named_by_its_path(load: Load, change: dict[str, Any], 
     ({"linux": {"resources": {"cpu": {"period": 5}}}}, "linux.resources.cpu.period: 5 is not between"),
     ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_KILL"}}}, "linux.seccomp.defaultAction: denies execve"),
     ({"linux": {"memoryPolicy": {"mode": "MPOL_BIND"}}}, "linux.memoryPolicy.nodes: is empty"),
+    ({"linux": {"netDevices": {"eth0": {}}}}, "linux.netDevices: needs a namespace of type NEWNET"),
+    ({"linux": {"namespaces": [{"type": "mount"}, {"type": "network"}], "netDevices": {"eth0": {"name": "a/b"}}}},
+     "linux.netDevices.eth0"),
     ({"linux": {"timeOffsets": {"boottime": {"secs": 1}}}}, "linux.timeOffsets: needs a namespace of type NEWTIME"),
     ({"linux": {"netDevices": {"wan0": {}}}}, "linux.netDevices: needs a namespace of type NEWNET"),
     ({"linux": {"namespaces": [{"type": "mount"}, {"type": "network"}], "netDevices": {"wan0": {"name": "a b"}}}},
@@ -495,6 +498,12 @@ def test_time_offsets_personality_and_memory_policy_are_understood(load: Load) -
     assert config.personality == 8
     assert config.memory_policy is not None
     assert (config.memory_policy.mode, config.memory_policy.nodes, config.memory_policy.flags) == (2, "0-1,3", 0x8000)
+
+
+def test_interfaces_to_take_over_are_understood(load: Load) -> None:
+    config = load(_linux(netDevices={"eth1": {"name": "wan"}, "eth2": {}, "eth3": {"name": "lan%d"}})).config
+    assert {name: device.name for name, device in config.net_devices.items()} == {
+        "eth1": "wan", "eth2": "", "eth3": "lan%d"}
 
 
 def test_all_six_kinds_of_hooks_are_understood(load: Load) -> None:

@@ -20,6 +20,8 @@ from ..sys.files import (AT_EMPTY_PATH, MAGIC, close, dup3, fchownat, fstatfs, m
                          unlinkat)
 from ..sys.mount import MS
 from ..sys.mount_api import MOUNT_ATTR
+from ..sys.openat2 import RESOLVE, openat2
+from ..sys.terminal import peer, unlock
 from .bind import copy
 from .options import attach, set_attributes
 from .resolve import existing, made, parent
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from ..config import Config, Device, Mount
 
-__all__ = ["LINKS", "NULL", "is_dev", "is_null", "populate", "reopen_null"]
+__all__ = ["LINKS", "NULL", "is_dev", "is_null", "new_terminal", "populate", "reopen_null"]
 
 NULL: Final = os.makedev(1, 3)
 LINKS: Final = (("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin"), ("/proc/self/fd/1", "stdout"),
@@ -48,14 +50,19 @@ _NEW_FILE = os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _BIND, _RDONLY = int(MS.BIND), int(MS.RDONLY)
 _ATTR_RDONLY = int(MOUNT_ATTR.RDONLY)
 _DEVPTS = int(MAGIC.DEVPTS)
+_TERMINAL_FLAGS = os.O_RDWR | os.O_NOCTTY
+_HERE = int(RESOLVE.NO_XDEV | RESOLVE.NO_SYMLINKS)
 
 
-def populate(root_fd: int, config: Config, console_fd: int | None = None, console_path: str | None = None) -> None:
+def populate(root_fd: int, config: Config, console_fd: int | None = None, console_path: str | None = None, *,
+             terminal: bool = False) -> tuple[int, int, str] | None:
     """Make the nodes of config.devices, the usual links, and /dev/console out of a terminal's slave.
 
     A /dev that the config binds from the host is the host's, and nothing is made in it. *console_path* is the
-    slave's path in the caller's mount namespace, of which ours is a copy.
+    slave's path in the caller's mount namespace, of which ours is a copy. Or it is a new *terminal* of the container's
+    own devpts, which is returned: see new_terminal().
     """
+    made_here = None
     previous = os.umask(0)
     dev = _opened(root_fd)
     over = _mount_on_dev(config)
@@ -64,10 +71,17 @@ def populate(root_fd: int, config: Config, console_fd: int | None = None, consol
         _links(dev)
     if console_fd is not None:
         _console(dev, console_fd, console_path or "")
+    if terminal:
+        made_here = new_terminal(existing(root_fd, "/dev/pts"))
+        copied, place = copy(made_here[1]), _place(dev, "console", "/dev/console")
+        attach(copied, place)
+        close(copied)
+        close(place)
     if over is not None and over.flags & _RDONLY and over.device == "tmpfs":
         set_attributes(dev, _ATTR_RDONLY)
     close(dev)
     os.umask(previous)
+    return made_here
 
 
 def _opened(root_fd: int) -> int:
@@ -242,6 +256,24 @@ def _console(dev: int, console_fd: int, path: str) -> None:
 
 def _is_terminal(status: os.stat_result) -> bool:
     return status.st_mode & _S_IFMT == _S_IFCHR and os.major(status.st_rdev) in range(_TERMINAL, _TERMINAL + 8)
+
+
+def new_terminal(pts: int) -> tuple[int, int, str]:
+    """Make a pseudo-terminal of the devpts whose directory *pts* is, and close that; return master, slave, its path.
+
+    No path of the image is followed: ptmx is opened in that very file system, in which nothing but terminals can be.
+    """
+    if fstatfs(pts).type != _DEVPTS:
+        raise SetupError("/dev/pts of the container is no devpts", errno=EINVAL, filename="/dev/pts",
+                         hint="a terminal needs a mount of that type there")
+    master = openat2(pts, "ptmx", _TERMINAL_FLAGS, resolve=_HERE)
+    status = os.fstat(master)
+    if status.st_rdev != _PTMX or status.st_mode & _S_IFMT != _S_IFCHR:
+        raise SetupError(f"/dev/pts/ptmx is a {_described(status)} in the container", errno=EINVAL,
+                         filename="/dev/pts/ptmx")
+    close(pts)
+    number = unlock(master)
+    return master, peer(master, _TERMINAL_FLAGS | os.O_CLOEXEC), f"/dev/pts/{number}"
 
 
 # ------------------------------------------------------------------------------------------------------------ null

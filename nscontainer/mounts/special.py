@@ -9,7 +9,7 @@ A user namespace gets a proc or sysfs only if it sees one already that is as ful
 from __future__ import annotations
 
 import os
-from errno import EINVAL, EPERM
+from errno import EINVAL, ENOENT, EPERM
 
 from ..errors import SyscallError
 from ..sys.files import close
@@ -18,7 +18,7 @@ from ..sys.mount_api import fsconfig_create, fsconfig_string, fsmount, fsopen
 from ..sys.xattr import lsetxattr
 from .copyup import copy_up
 from .options import attach, attributes, configure
-from .resolve import destination
+from .resolve import destination, existing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,19 +62,31 @@ def plain(root_fd: int, mount: Mount, config: Config) -> int:
 
 
 def tmpfs(root_fd: int, mount: Mount, config: Config) -> int:
-    """Mount an empty file system in memory. Without mode= it has the permissions of the directory it covers.
+    """Mount an empty file system in memory. Without mode= it has the permissions of the directory it covers, if any.
 
     It is writable at first, whatever the flags say: later mounts may need a place in it. rootfs.py seals it.
     """
-    to = destination(root_fd, mount.destination)
     data = mount.data
-    if not data.startswith("mode=") and ",mode=" not in data:
+    says = data.startswith("mode=") or ",mode=" in data
+    covers = not says and _is_there(root_fd, mount.destination)
+    to = destination(root_fd, mount.destination)
+    if covers:
         mode = f"mode={os.fstat(to).st_mode & 0o7777:o}"
         data = f"{mode},{data}" if data else mode
     fd = file_system("tmpfs", source=mount.source, flags=mount.flags & ~_RDONLY, data=data, label=config.mount_label)
     if mount.copy_up:
         copy_up(to, fd)
     return _attached(fd, to)
+
+
+def _is_there(root_fd: int, path: str) -> bool:
+    try:
+        close(existing(root_fd, path))
+    except SyscallError as error:
+        if error.errno != ENOENT:
+            raise
+        return False
+    return True
 
 
 def mqueue(root_fd: int, mount: Mount, config: Config) -> int:

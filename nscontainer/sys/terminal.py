@@ -12,7 +12,8 @@ from ctypes import Structure, addressof, c_int, c_ubyte, c_uint, c_ulong, c_usho
 from .files import AT_FDCWD, close, openat
 from .libc import EINTR, failure, function, get_errno
 
-__all__ = ["get_window_size", "make_raw", "open_pty", "peer", "restore", "set_controlling_terminal", "set_window_size"]
+__all__ = ["get_window_size", "make_raw", "open_pty", "peer", "restore", "set_controlling_terminal", "set_window_size",
+           "unlock"]
 
 # These hold on x86, ARM, RISC-V and s390x; Alpha, MIPS, PowerPC and SPARC have numbers of their own for some.
 _PPC = os.uname().machine.startswith("ppc")
@@ -36,15 +37,21 @@ def open_pty() -> tuple[int, int, str]:
     flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
     master = openat(AT_FDCWD, "/dev/ptmx", flags)
     try:
-        number, unlocked = c_uint(), c_int(0)
-        if _ioctl(master, _TIOCSPTLCK, addressof(unlocked)) < 0:
-            raise failure("ioctl", request="TIOCSPTLCK")
-        if _ioctl(master, _TIOCGPTN, addressof(number)) < 0:
-            raise failure("ioctl", request="TIOCGPTN")
-        return master, peer(master, flags), f"/dev/pts/{number.value}"
+        number = unlock(master)
+        return master, peer(master, flags), f"/dev/pts/{number}"
     except BaseException:
         close(master)
         raise
+
+
+def unlock(master: int) -> int:
+    """Let the slave of a new *master* be opened, and return its number: TIOCSPTLCK, TIOCGPTN."""
+    number, unlocked = c_uint(), c_int(0)
+    if _ioctl(master, _TIOCSPTLCK, addressof(unlocked)) < 0:
+        raise failure("ioctl", request="TIOCSPTLCK")
+    if _ioctl(master, _TIOCGPTN, addressof(number)) < 0:
+        raise failure("ioctl", request="TIOCGPTN")
+    return number.value
 
 
 def peer(master: int, flags: int) -> int:
