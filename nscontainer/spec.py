@@ -20,7 +20,6 @@ from .config import (
     MemoryPolicy,
     Namespace,
     Namespaces,
-    NetDevice,
     NamespaceType,
     NetDevice,
     Network,
