@@ -32,7 +32,7 @@ def _attacks() -> Iterator[tuple[str, list[str]]]:
 
 
 def _rows() -> list[str]:
-    lines = SECURITY.partition("## Published attacks")[2].splitlines()
+    lines = SECURITY.partition("## Published attacks")[2].partition("\n## ")[0].splitlines()
     return [line for line in lines if line.startswith("| ")][1:]
 
 
