@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import io
 import os
 import re
 import secrets
+import select
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -30,12 +33,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 __all__ = ["main"]
 
-HERE = Path(__file__).resolve().parent
-TREE = HERE.parent.parent
+TREE = Path(__file__).resolve().parent.parent.parent
 TIMED_OUT, FAILED = 124, 125
+PR_SET_PDEATHSIG = 1
 SUITE, USER = "bookworm", "tester"
 # Of qemu the next Debian's: it emulates several times as fast as this one's.
 QEMU = ("trixie", "qemu-system-x86")
@@ -51,7 +55,8 @@ FILES = {
     "etc/systemd/system/user@.service.d/vm.conf": "[Service]\nDelegate=cpu cpuset io memory pids\n",
     "etc/systemd/system/vm.service":
         "[Unit]\nAfter=basic.target dbus.service systemd-logind.service\nRequires=basic.target dbus.service\n"
-        "[Service]\nType=exec\nExecStart=/bin/sh /usr/local/sbin/guest.sh\nTimeoutStartSec=infinity\n",
+        "[Service]\nType=exec\nExecStartPre=/bin/mkdir /src\nExecStartPre=/bin/tar -xf /dev/vdb -C /src\n"
+        "ExecStart=/bin/sh /src/tests/vm/guest.sh\nTimeoutStartSec=infinity\n",
 }
 IDLE_UNITS = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
               "e2scrub_reap.service", "fstrim.timer", "getty.target", "systemd-update-utmp.service",
@@ -65,10 +70,10 @@ class GuestFailed(Exception):
     """The guest could not be made, or did not live to run the command."""
 
 
-def run(*command: str | Path, **options: object) -> str:
+def run(*command: str | Path, **options: Any) -> str:
     """Run a tool and return what it says; GuestFailed with its last words."""
     try:
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)  # type: ignore[call-overload]
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
     except FileNotFoundError:
         raise GuestFailed(f"no {command[0]} here: the guest needs mmdebstrap and e2fsprogs") from None
     if done.returncode:
@@ -105,9 +110,8 @@ def make(target: Path) -> None:
         image.mkdir()
         image.chmod(0o755)
         debootstrap(QEMU[0], image / "qemu", QEMU[1:], "--variant=extract")
-        few = ("mkdir -p \"$1/etc/initramfs-tools/conf.d\" && "
-               "echo MODULES=list >\"$1/etc/initramfs-tools/conf.d/vm\" && "
-               "printf 'virtio_pci\\nvirtio_blk\\next4\\n' >\"$1/etc/initramfs-tools/modules\"")
+        few = ('cd "$1/etc" && mkdir -p initramfs-tools/conf.d && echo MODULES=list >initramfs-tools/conf.d/vm && '
+               "printf 'virtio_pci\\nvirtio_blk\\next4\\n' >initramfs-tools/modules")
         debootstrap(SUITE, root, PACKAGES, "--variant=apt", f"--essential-hook={few}",
                     "--dpkgopt=force-unsafe-io", "--dpkgopt=force-confold",
                     *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")))
@@ -122,7 +126,6 @@ def make(target: Path) -> None:
             (units / name).symlink_to("/dev/null")
         (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
         (units / "multi-user.target.wants/vm.service").symlink_to("../vm.service")
-        shutil.copy(HERE / "guest.sh", root / "usr/local/sbin/guest.sh")
         for name in ("vmlinuz", "initrd.img"):
             shutil.copy(next((root / "boot").glob(f"{name}-*")), image / name)
             (image / name).chmod(0o644)
@@ -132,7 +135,7 @@ def make(target: Path) -> None:
 
 def made() -> Path:
     """Return the directory of the guest; its name says what it was made of."""
-    recipe = repr((SUITE, QEMU, PACKAGES, FILES, IDLE_UNITS, (HERE / "guest.sh").read_text()))
+    recipe = repr((SUITE, QEMU, PACKAGES, FILES, IDLE_UNITS))
     own = os.environ.get("XDG_CACHE_HOME")
     cache = Path(own, "nscontainer-tests") if own else Path("/var/cache/nscontainer-tests")
     target = cache / f"vm-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
@@ -165,6 +168,10 @@ def pack(target: Path, user: str, mark: str, command: list[str]) -> None:
         file.truncate(-(-target.stat().st_size // 512) * 512)
 
 
+def _die_with_us() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 @contextlib.contextmanager
 def booted(image: Path, disk: Path, console: Path, memory: int) -> Iterator[subprocess.Popen[bytes]]:
     """A guest that runs; what its second serial line says is the process's stdout."""
@@ -183,6 +190,7 @@ def booted(image: Path, disk: Path, console: Path, memory: int) -> Iterator[subp
         "-drive", f"if=virtio,file={image / 'disk'},format=raw,cache=unsafe,snapshot=on",
         "-drive", f"if=virtio,file={disk},format=raw,readonly=on"]
     process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               preexec_fn=_die_with_us,  # noqa: PLW1509  we have no threads
                                env={**os.environ, "QEMU_MODULE_DIR": str(libraries / "qemu"),
                                     "TMPDIR": str(disk.parent)})
     try:
@@ -197,15 +205,11 @@ def booted(image: Path, disk: Path, console: Path, memory: int) -> Iterator[subp
 def follow(process: subprocess.Popen[bytes], mark: bytes, deadline: float) -> int:
     """Pass on what the guest says, until it says how the command has ended."""
     assert process.stdout is not None
-    os.set_blocking(process.stdout.fileno(), False)
     held = b""
-    while time.monotonic() < deadline:
-        chunk = process.stdout.read()
-        if chunk == b"":
-            raise GuestFailed("the guest went down before the command ended")
+    while select.select([process.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
+        chunk = os.read(process.stdout.fileno(), 65536)
         if not chunk:
-            time.sleep(0.02)
-            continue
+            raise GuestFailed("the guest went down before the command ended")
         *lines, held = (held + chunk).split(b"\n")
         for line in lines:
             before, found, status = line.partition(mark + b" ")
@@ -224,6 +228,7 @@ def main() -> int:
     parser.add_argument("--memory", type=int, default=4096, metavar="MIB")
     parser.add_argument("command", nargs="*", metavar="COMMAND")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and so through every "finally"
     mark = secrets.token_hex(12)
     try:
         image = made()
