@@ -4,9 +4,10 @@ from __future__ import annotations
 import os
 
 from . import relay
-from .cli_oci import Engine, OciContainer, only_id
+from .cli_oci import Engine, OciContainer
 from .cli_options import UsageError
 from .cli_report import log
+from .cli_root import is_rootless, only_id
 from .errors import ConfigInvalid, ContainerError, SyscallError
 from .process import Process
 from .spec import load_bundle
@@ -140,7 +141,8 @@ def _enter_bundle(options: dict[str, Any]) -> None:
 def _described(engine: Engine, id: str, options: dict[str, Any], *,
                detached: bool) -> tuple[OciContainer, Process, Caller]:
     """Make a container's place, after all that can be wrong about it has been looked at."""
-    bundle = load_bundle(os.getcwd(), systemd_cgroup=bool(options.get("systemd-cgroup")), id=id)
+    bundle = load_bundle(os.getcwd(), systemd_cgroup=bool(options.get("systemd-cgroup")),
+                         rootless=is_rootless(options), id=id)
     if bundle.process is None or not bundle.process.args:
         raise ConfigInvalid("process.args", "must not be empty", hint="say what to run")
     for warning in bundle.warnings:
