@@ -29,6 +29,8 @@ def execute(zygote: Zygote, options: dict[str, Any], operands: list[str]) -> int
         raise UsageError("a container ID is required")
     if "process" not in options and len(operands) < 2:
         raise UsageError("process args cannot be empty")
+    if any(path.strip("/") for path in options.get("cgroup", ())):
+        raise ContainerError("--cgroup: only the container's own cgroup, /, is supported")
     _check_root(options)
     container = Engine(options, zygote).load(operands[0])
     condition = container.condition()

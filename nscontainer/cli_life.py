@@ -43,6 +43,12 @@ def start(options: dict[str, Any], operands: list[str]) -> int:
         raise ContainerNotRunning({"stopped": "cannot start a container that has stopped",
                                    "running": "cannot start an already running container"}.get(
                                        condition, f"cannot start a container that is {condition}"))
+    manager = os.environ.get("NOTIFY_SOCKET")
+    notifier = None
+    if manager and os.path.isdir(f"{found.directory}/notify"):
+        from .cli_notify import Notifier  # few have a service manager that waits for a word
+
+        notifier = Notifier(found.directory, manager)
     try:
         if found.about.get("asks") or found.about.get("hooks", {}).get("poststart"):
             _loaded(options, operands).release()
@@ -53,6 +59,8 @@ def start(options: dict[str, Any], operands: list[str]) -> int:
     except BaseException:
         found.init.kill()
         raise
+    if notifier is not None:
+        notifier.pass_on(found.init.pid)
     return 0
 
 

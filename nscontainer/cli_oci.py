@@ -126,6 +126,7 @@ class OciContainer(Container):
     def erase(self, options: dict[str, Any]) -> None:
         """Remove what is left of it, and run its last hooks: whatever becomes of one, the others run."""
         last, self._config.hooks.poststop = self._config.hooks.poststop, ()
+        _forget_notify(self.directory)
         self.destroy()
         for hook in last:
             try:
@@ -142,6 +143,13 @@ class Silence(Events):
 
     def _count(self, ended: bool) -> int:
         return 0
+
+
+def _forget_notify(directory: str) -> None:
+    if os.path.isdir(f"{directory}/notify"):
+        from .cli_notify import remove_directory
+
+        remove_directory(directory)
 
 
 class Engine(Factory):
@@ -200,4 +208,5 @@ class Engine(Factory):
                 close(held)
             manager.kill()
             manager.destroy()
+        _forget_notify(directory)
         remove_state(directory)

@@ -34,7 +34,7 @@ FLOORS = {
               "criurpc",
     "door": "__main__ __init__ cli cli_sandbox popen relay sandbox spec spec_features spec_mounts "
             "spec_process spec_reader spec_resources spec_seccomp spec_template "
-            "cli_create cli_exec cli_glance cli_life cli_limits cli_oci cli_options cli_query "
+            "cli_create cli_exec cli_glance cli_life cli_limits cli_notify cli_oci cli_options cli_query "
             "cli_report cli_root cli_table",
 }
 
