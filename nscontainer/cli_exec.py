@@ -1,8 +1,6 @@
 """The command ``exec``: a further process in a container."""
 from __future__ import annotations
 
-import os
-
 from . import relay
 from .cli_create import Caller, process_of
 from .cli_oci import Engine, OciContainer
@@ -31,7 +29,6 @@ def execute(zygote: Zygote, options: dict[str, Any], operands: list[str]) -> int
         raise UsageError("process args cannot be empty")
     if any(path.strip("/") for path in options.get("cgroup", ())):
         raise ContainerError("--cgroup: only the container's own cgroup, /, is supported")
-    _check_root(options)
     container = Engine(options, zygote).load(operands[0])
     condition = container.condition()
     if condition == "stopped":
@@ -65,13 +62,6 @@ def execute(zygote: Zygote, options: dict[str, Any], operands: list[str]) -> int
             return attendant.attend()
     finally:
         caller.close()
-
-
-def _check_root(options: dict[str, Any]) -> None:
-    """Find the containers before the zygote is asked for anything; an unknown root is no container."""
-    for name in ("root", "log", "pid-file", "console-socket", "pidfd-socket"):
-        if options.get(name):
-            options[name] = os.path.abspath(options[name])
 
 
 def _described(container: OciContainer, options: dict[str, Any], args: list[str]) -> ProcessSpec:
