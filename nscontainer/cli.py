@@ -15,7 +15,7 @@ import sys
 from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
 from _warnings import filters
 
-from .cli_options import HELP, Command, Option, UsageError, parse, passed_descriptors
+from .cli_options import HELP, OCI_VERSION, Command, Option, UsageError, parse, passed_descriptors
 from .cli_report import log, say
 from .cli_table import GLOBAL_OPTIONS as OCI_GLOBAL_OPTIONS, OCI_COMMANDS
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "HELP", "Command", "Option", "UsageError", "main", "parse"]
 
 PROGRAM: Final = "nscontainer"
-OCI_VERSION: Final = "1.3.0"
 OURS, NOT_EXECUTABLE, NOT_FOUND, USAGE = 125, 126, 127, 2
 
 

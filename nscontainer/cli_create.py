@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import os
+from _thread import start_new_thread
 
 from . import relay
-from .cli_oci import Engine, OciContainer, only_id
+from .cli_oci import Engine, OciContainer
 from .cli_options import UsageError
 from .cli_report import log
+from .cli_root import is_rootless, only_id, place_of
 from .errors import ConfigInvalid, ContainerError, SyscallError
 from .process import Process
 from .spec import load_bundle
@@ -18,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .cli_notify import Notifier
     from .spawner import Zygote
     from .spec import ProcessSpec
 
@@ -113,12 +116,17 @@ def run(zygote: Zygote, options: dict[str, Any], operands: list[str]) -> int:
     _enter_bundle(options)
     engine = Engine(options, zygote)
     container, process, caller = _described(engine, id, options, detached=detached)
+    notifier = _notifier(container)
     if detached:
         _begin(container, process, caller, options, hold=False)
+        if notifier is not None:
+            notifier.pass_on(process.pid)
         return 0
     with relay.Relay(process, terminal=container.about["terminal"], inside=True) as attendant:
         _begin(container, process, caller, options, hold=False)
         zygote.close()  # it has done its work, and goes away while the program does its own
+        if notifier is not None:
+            start_new_thread(notifier.pass_on, (process.pid,))
         code = attendant.attend()
     if not options.get("keep"):
         container.erase(options)
@@ -140,7 +148,8 @@ def _enter_bundle(options: dict[str, Any]) -> None:
 def _described(engine: Engine, id: str, options: dict[str, Any], *,
                detached: bool) -> tuple[OciContainer, Process, Caller]:
     """Make a container's place, after all that can be wrong about it has been looked at."""
-    bundle = load_bundle(os.getcwd(), systemd_cgroup=bool(options.get("systemd-cgroup")), id=id)
+    bundle = load_bundle(os.getcwd(), systemd_cgroup=bool(options.get("systemd-cgroup")),
+                         rootless=is_rootless(options), id=id)
     if bundle.process is None or not bundle.process.args:
         raise ConfigInvalid("process.args", "must not be empty", hint="say what to run")
     for warning in bundle.warnings:
@@ -154,6 +163,11 @@ def _described(engine: Engine, id: str, options: dict[str, Any], *,
     try:
         process = process_of(bundle.process, options)
         process.check()
+        if os.environ.get("NOTIFY_SOCKET"):
+            from . import cli_notify  # few have a service manager that waits for a word
+
+            cli_notify.mount_for(config, place_of(engine.root, id))
+            process.env.append(cli_notify.VARIABLE)
         if bundle.process.terminal and detached:
             process.want_console(*bundle.process.console_size or (0, 0))
         container = engine.create(id, config)
@@ -162,12 +176,23 @@ def _described(engine: Engine, id: str, options: dict[str, Any], *,
         raise
     try:
         container.describe()
+        if os.environ.get("NOTIFY_SOCKET"):
+            cli_notify.make_directory(container.directory)
         container.about["terminal"] = bundle.process.terminal
     except BaseException:
         caller.close()
         container.erase(options)
         raise
     return container, process, caller
+
+
+def _notifier(container: OciContainer) -> Notifier | None:
+    manager = os.environ.get("NOTIFY_SOCKET")
+    if not manager:
+        return None
+    from .cli_notify import Notifier
+
+    return Notifier(container.directory, manager)
 
 
 def process_of(spec: ProcessSpec, options: dict[str, Any]) -> Process:

@@ -1,8 +1,6 @@
 """The command ``exec``: a further process in a container."""
 from __future__ import annotations
 
-import os
-
 from . import relay
 from .cli_create import Caller, process_of
 from .cli_oci import Engine, OciContainer
@@ -29,7 +27,8 @@ def execute(zygote: Zygote, options: dict[str, Any], operands: list[str]) -> int
         raise UsageError("a container ID is required")
     if "process" not in options and len(operands) < 2:
         raise UsageError("process args cannot be empty")
-    _check_root(options)
+    if any(path.strip("/") for path in options.get("cgroup", ())):
+        raise ContainerError("--cgroup: only the container's own cgroup, /, is supported")
     container = Engine(options, zygote).load(operands[0])
     condition = container.condition()
     if condition == "stopped":
@@ -63,13 +62,6 @@ def execute(zygote: Zygote, options: dict[str, Any], operands: list[str]) -> int
             return attendant.attend()
     finally:
         caller.close()
-
-
-def _check_root(options: dict[str, Any]) -> None:
-    """Find the containers before the zygote is asked for anything; an unknown root is no container."""
-    for name in ("root", "log", "pid-file", "console-socket", "pidfd-socket"):
-        if options.get(name):
-            options[name] = os.path.abspath(options[name])
 
 
 def _described(container: OciContainer, options: dict[str, Any], args: list[str]) -> ProcessSpec:

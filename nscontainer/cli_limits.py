@@ -4,9 +4,10 @@ from __future__ import annotations
 import select
 import time
 
-from .cli_oci import Engine, OciContainer, only_id
+from .cli_oci import Engine, OciContainer
 from .cli_options import UsageError
 from .cli_report import log, say
+from .cli_root import only_id
 from .errors import ConfigInvalid, ContainerError, ContainerNotRunning
 from .spec import limits_from_json
 from .strictjson import dumps, loads

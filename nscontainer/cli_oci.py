@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import os
 import time
-from errno import ENOENT, ESRCH
+from errno import ESRCH
 
 from . import gate, hooks, pid1
 from .cgroups.manager import manager_for
 from .cgroups.notify import Events
-from .cli_options import UsageError
+from .cli_glance import ABOUT, about_of
 from .cli_report import log
+from .cli_root import place_of, state_root
 from .config import CommandHook, Hooks
 from .container import Container
-from .errors import ContainerError, ContainerNotExists, ContainerNotRunning, IdInUse, InvalidIdFormat, SyscallError
+from .errors import ContainerError, ContainerNotExists, ContainerNotRunning, IdInUse, SyscallError
 from .factory import Factory
 from .handles import Stranger
 from .resources import Cgroup
-from .spec import VERSION, Validator
-from .state import NEW_STATE_FILE, STATE_FILE, Status, prepare_state, publish_state, remove_state
+from .spec import Validator
+from .state import NEW_STATE_FILE, Status, prepare_state, publish_state, remove_state
 from .strictjson import dumps, loads
 from .sys.files import AT_FDCWD, close, fcntl_dupfd, openat, write_all
 
@@ -34,15 +35,10 @@ if TYPE_CHECKING:
     from .config import Config
     from .spawner import Zygote
 
-__all__ = ["Engine", "OciContainer", "delete", "kill", "only_id", "pause", "resume", "start", "state_root"]
+__all__ = ["Engine", "OciContainer"]
 
-ABOUT = "oci.json"
-SIGKILL, SIGTERM = 9, 15
+SIGKILL = 9
 PATIENCE = 10.0  # seconds for a killed process to end
-_SIGNALS = ("HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN "
-            "TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS").split()
-_ALSO = {"CLD": 17, "IOT": 6, "POLL": 29, "UNUSED": 31, "RTMIN": 34, "RTMAX": 64}
-
 
 class OciContainer(Container):
     """A container of an engine: it has a bundle, and may be created and not started."""
@@ -50,7 +46,7 @@ class OciContainer(Container):
     def __init__(self, id: str, config: Config, zygote: Zygote, directory: str, **fields: Any) -> None:
         super().__init__(id, config, zygote, directory, **fields)
         self.directory = directory
-        self.about: dict[str, Any] = _about(directory)
+        self.about: dict[str, Any] = about_of(directory)
         if "hooks" in self.about:
             config.hooks = Hooks(**{name: tuple(CommandHook.from_json(hook) for hook in given)
                                     for name, given in self.about["hooks"].items()})
@@ -61,7 +57,7 @@ class OciContainer(Container):
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment // 10**9))
         config = self._config
         self.about = {
-            "created": f"{seconds}.{moment % 10**9:09}Z",
+            "asks": self._asks(), "created": f"{seconds}.{moment % 10**9:09}Z",
             "cgroup": None if config.cgroups is None else config.cgroups.to_json(),
             "hooks": {name: [hook.to_json() for hook in getattr(config.hooks, name) if isinstance(hook, CommandHook)]
                       for name in ("poststart", "poststop")}}
@@ -82,16 +78,6 @@ class OciContainer(Container):
         if status is Status.RUNNING:
             return "created" if gate.is_shut(self.directory) else "running"
         return "paused" if status is Status.PAUSED else "stopped"
-
-    def to_json(self) -> dict[str, Any]:
-        """Describe it for an engine."""
-        condition = self.condition()
-        described = {"ociVersion": VERSION, "id": self.id, "pid": 0 if condition == "stopped" else self.pid,
-                     "status": condition, "bundle": self._config.bundle, "rootfs": self._config.rootfs,
-                     "created": self.about.get("created", "")}
-        if self._config.annotations:
-            described["annotations"] = self._config.annotations
-        return {**described, "owner": ""}
 
     def enter_as(self, config: Config) -> None:
         """Have the next process take what *config* says of it; in this object alone."""
@@ -140,6 +126,7 @@ class OciContainer(Container):
     def erase(self, options: dict[str, Any]) -> None:
         """Remove what is left of it, and run its last hooks: whatever becomes of one, the others run."""
         last, self._config.hooks.poststop = self._config.hooks.poststop, ()
+        _forget_notify(self.directory)
         self.destroy()
         for hook in last:
             try:
@@ -158,13 +145,11 @@ class Silence(Events):
         return 0
 
 
-def _about(directory: str) -> dict[str, Any]:
-    try:
-        with open(f"{directory}/{ABOUT}", "rb") as file:
-            found: dict[str, Any] = loads(file.read())
-            return found
-    except FileNotFoundError:
-        return {}
+def _forget_notify(directory: str) -> None:
+    if os.path.isdir(f"{directory}/notify"):
+        from .cli_notify import remove_directory
+
+        remove_directory(directory)
 
 
 class Engine(Factory):
@@ -199,21 +184,7 @@ class Engine(Factory):
         return found
 
     def _directory(self, id: str) -> str:
-        try:
-            return super()._directory(id)
-        except InvalidIdFormat as error:
-            raise InvalidIdFormat(f"invalid container ID format: {error}") from None
-
-    def ids(self) -> list[str]:
-        """Return the ids of all containers."""
-        found = []
-        for name in sorted(os.listdir(self.root)):
-            try:
-                with open(f"{self.root}/{name}/{STATE_FILE}", "rb") as file:
-                    found.append(str(loads(file.read())["id"]))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # being made, or half removed: no container
-        return found
+        return place_of(self.root, id)
 
     def clear(self, id: str) -> None:
         """Remove what a command that was killed has left of a container that never came to be."""
@@ -229,7 +200,7 @@ class Engine(Factory):
             pass  # half written, and whoever wrote it was alone with its process, which ends with its link
         if not os.path.isdir(directory):
             return
-        cgroup = _about(directory).get("cgroup")
+        cgroup = about_of(directory).get("cgroup")
         if cgroup is not None:
             manager = manager_for(Cgroup.from_json(cgroup))
             held = manager.directory_fd()  # finds it, or makes it
@@ -237,124 +208,5 @@ class Engine(Factory):
                 close(held)
             manager.kill()
             manager.destroy()
+        _forget_notify(directory)
         remove_state(directory)
-
-
-def state_root(options: dict[str, Any]) -> str:
-    """Return the directory of the containers' states."""
-    given = options.get("root")
-    if given is not None:
-        if not given or os.path.abspath(given) == "/":
-            raise UsageError(f"--root: {given!r} cannot be the state root")
-        return str(os.path.abspath(given))
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and runtime.startswith("/") and (os.geteuid() != 0 or _in_user_namespace()):
-        return f"{runtime.rstrip('/')}/nscontainer"
-    if os.geteuid() != 0:
-        raise UsageError("XDG_RUNTIME_DIR is not set, so an ordinary user has to give --root")
-    return "/run/nscontainer"
-
-
-def _in_user_namespace() -> bool:
-    try:
-        with open("/proc/self/uid_map", encoding="ascii") as file:
-            return file.read().split() != ["0", "0", "4294967295"]
-    except OSError as error:
-        if error.errno != ENOENT:
-            raise
-        return False
-
-
-def only_id(operands: list[str], most: int = 1) -> str:
-    """Return the id, which must be there, and not much else."""
-    if not operands or not operands[0]:
-        raise UsageError("a container ID is required")
-    if len(operands) > most:
-        raise UsageError(f"takes {most} argument{'s' * (most > 1)} at most, got {len(operands)}")
-    return operands[0]
-
-
-def start(options: dict[str, Any], operands: list[str]) -> int:
-    """Start a container that waits."""
-    container = Engine(options).load(only_id(operands))
-    condition = container.condition()
-    if condition != "created":
-        raise ContainerNotRunning({"stopped": "cannot start a container that has stopped",
-                                   "running": "cannot start an already running container"}.get(
-                                       condition, f"cannot start a container that is {condition}"))
-    try:
-        container.release()
-    except ContainerNotRunning:
-        raise ContainerNotRunning("cannot start an already running container") from None  # by somebody else, just now
-    except BaseException:
-        container.end()
-        raise
-    return 0
-
-
-def kill(options: dict[str, Any], operands: list[str]) -> int:
-    """Send a signal."""
-    id = only_id(operands, 2)
-    number = _signal(operands[1]) if len(operands) > 1 else SIGTERM
-    container = Engine(options).load(id)
-    try:
-        container.send(number)
-    except ContainerNotRunning:
-        if not options.get("all"):
-            raise
-    return 0
-
-
-def _signal(word: str) -> int:
-    name = word.upper()
-    name = name[3:] if name.startswith("SIG") else name
-    if word.isascii() and word.isdecimal() and int(word) <= 64:
-        return int(word)
-    if name in _SIGNALS:
-        return _SIGNALS.index(name) + 1
-    base, sign, distance = name.partition("+") if "+" in name else name.partition("-")
-    if base in _ALSO and (not sign or base.startswith("RT") and distance.isascii() and distance.isdecimal()):
-        number = _ALSO[base] + (int(f"{sign}{distance}") if sign else 0)
-        if not sign or 34 <= number <= 64:
-            return number
-    raise UsageError(f'unknown signal "{word}"')
-
-
-def delete(options: dict[str, Any], operands: list[str]) -> int:
-    """Remove a container."""
-    id, force = only_id(operands), bool(options.get("force"))
-    try:
-        engine = Engine(options)
-        container = engine.load(id)
-    except ContainerNotExists:
-        if not force:
-            raise
-        if os.path.isdir(state_root(options)):
-            engine.clear(id)
-        return 0
-    condition = container.condition()
-    if condition in ("running", "paused") and not force:
-        raise ContainerError(f"cannot delete container {id} that is not stopped: {condition}")
-    container.end()
-    container.erase(options)
-    return 0
-
-
-def pause(options: dict[str, Any], operands: list[str]) -> int:
-    """Freeze all processes."""
-    container = Engine(options).load(only_id(operands))
-    condition = container.condition()
-    if condition not in ("running", "created"):
-        raise ContainerNotRunning(f"container not running or created: {condition}")
-    container.pause()
-    return 0
-
-
-def resume(options: dict[str, Any], operands: list[str]) -> int:
-    """Let them run on."""
-    container = Engine(options).load(only_id(operands))
-    condition = container.condition()
-    if condition != "paused":
-        raise ContainerError(f"container not paused: {condition}")
-    container.resume()
-    return 0

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
     Value = Union[str, bool, list[str]]
 
-__all__ = ["HELP", "Command", "Option", "UsageError", "parse", "passed_descriptors"]
+__all__ = ["HELP", "OCI_VERSION", "Command", "Option", "UsageError", "parse", "passed_descriptors"]
 
+OCI_VERSION = "1.3.0"  # of the runtime specification
 _SWITCHES = {"true": True, "false": False, "1": True, "0": False, "t": True, "f": False}
 
 

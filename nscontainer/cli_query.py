@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import os
 
-from .cli_oci import Engine, only_id, state_root
+from .cli_glance import Glance, ids
 from .cli_options import UsageError
 from .cli_report import say
+from .cli_root import only_id, state_root
 from .errors import ContainerError, ContainerNotExists
 from .hooks import find_program
-from .spec import features as found_features, template
 from .strictjson import dumps
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ _COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
 
 def state(options: dict[str, Any], operands: list[str]) -> int:
     """Print what a container is and does."""
-    say(dumps(Engine(options).load(only_id(operands)).to_json(), "  "))
+    say(dumps(Glance(state_root(options), only_id(operands)).to_json(), "  "))
     return 0
 
 
@@ -39,8 +39,7 @@ def list_all(options: dict[str, Any], operands: list[str]) -> int:
             raise ContainerError(f"there is no state root {root!r}")
         found = []
     else:
-        engine = Engine(options)
-        found = [described for id in engine.ids() if (described := _described(engine, id))]
+        found = [described for id in ids(root) if (described := _described(root, id))]
     if options.get("quiet"):
         say("".join(f"{one['id']}\n" for one in found))
     elif wanted == "json":
@@ -52,9 +51,9 @@ def list_all(options: dict[str, Any], operands: list[str]) -> int:
     return 0
 
 
-def _described(engine: Engine, id: str) -> dict[str, Any] | None:
+def _described(root: str, id: str) -> dict[str, Any] | None:
     try:
-        container = engine.load(id)
+        container = Glance(root, id)
         return {**container.to_json(), "owner": _owner(os.stat(container.directory).st_uid)}
     except (ContainerNotExists, FileNotFoundError):
         return None  # deleted since we looked
@@ -74,6 +73,8 @@ def ps(options: dict[str, Any], operands: list[str]) -> int:
     if not operands:
         raise UsageError("a container ID is required")
     wanted = _format(options)
+    from .cli_oci import Engine  # all of the library
+
     container: OciContainer = Engine(options).load(operands[0])
     pids = container.processes()
     if wanted == "json":
@@ -117,7 +118,9 @@ def features(options: dict[str, Any], operands: list[str]) -> int:
     """Print what this runtime can do."""
     if operands:
         raise UsageError(f"takes no argument, got {operands[0]!r}")
-    say(dumps(found_features(), "    ") + "\n")
+    from .spec import features as found
+
+    say(dumps(found(), "    ") + "\n")
     return 0
 
 
@@ -125,6 +128,8 @@ def spec(options: dict[str, Any], operands: list[str]) -> int:
     """Write a config.json into the bundle; never over one that is there."""
     if operands:
         raise UsageError(f"takes no argument, got {operands[0]!r}")
+    from .spec import template
+
     path = os.path.join(options.get("bundle") or ".", "config.json")
     content = dumps(template(rootless=options.get("rootless") is True), "\t") + "\n"
     try:

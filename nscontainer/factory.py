@@ -7,8 +7,9 @@ from errno import EEXIST
 
 from .config import Config
 from .container import Container
-from .errors import ConfigInvalid, ContainerError, ContainerNotExists, IdInUse, InvalidIdFormat, SyscallError
+from .errors import ConfigInvalid, ContainerError, ContainerNotExists, IdInUse, SyscallError
 from .handles import Stranger
+from .ids import directory_of, valid_id
 from .spawner import Zygote
 from .state import load_state
 from .sys.files import AT_FDCWD, mkdirat
@@ -26,16 +27,6 @@ if TYPE_CHECKING:
     Kind = type[Container]
 
 __all__ = ["Factory", "valid_id"]
-
-_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
-
-
-def valid_id(id: str, *, oci: bool = False) -> bool:
-    """Say whether *id* may name a container: 1 to 1024 letters, digits and underscores; OCI callers also use ``+-.``"""
-    if not isinstance(id, str) or not 1 <= len(id) <= 1024:
-        return False
-    return set(id) <= (_LETTERS | set("+.-")) and id not in (".", "..") if oci else set(id) <= _LETTERS
-
 
 class Factory:
     """Where containers come from.
@@ -125,15 +116,7 @@ class Factory:
     def _directory(self, id: str) -> str:
         if not self.root:
             raise ConfigInvalid("root", "this factory has no state root")
-        if not valid_id(id, oci=self._oci_ids):
-            raise InvalidIdFormat(f"{id!r} is not a container id: 1 to 1024 letters, digits and underscores"
-                                  + (", +, . and -" if self._oci_ids else ""))
-        # NAME_MAX is 255. A longer id gets a digest; the dot in the name keeps it apart from ids without one.
-        if len(id) > 255:
-            from hashlib import sha256  # almost nobody has such ids
-
-            return os.path.join(self.root, f"{id[:180]}.{sha256(id.encode()).hexdigest()}")
-        return os.path.join(self.root, id)
+        return directory_of(self.root, id, oci=self._oci_ids)
 
     def start_initialization(self) -> NoReturn:
         """Be a zygote: what a program does that was started by a factory with *init_args*.

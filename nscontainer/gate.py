@@ -16,7 +16,6 @@ from fcntl import LOCK_EX, flock
 
 from . import sync
 from .errors import SetupError, SyscallError
-from .spawner import failure_of
 from .sys.files import AT_FDCWD, close, exists, openat, unlinkat
 from .sys.unix import connect, listen
 
@@ -70,7 +69,7 @@ def listener(link: int) -> int:
     """Return the descriptor on which the program's system calls will ask; it is the caller's now."""
     message, received = sync.receive(link)
     if message is not None and "error" in message:
-        raise failure_of(message["error"])
+        raise sync.failure_of(message["error"])
     if message is None or not received:
         raise _ended()
     return received[0]
@@ -86,7 +85,7 @@ def hear_out(link: int) -> None:
             raise
     for message in messages:
         if "error" in message:
-            raise failure_of(message["error"])
+            raise sync.failure_of(message["error"])
     if not any("exec" in message for message in messages):
         raise _ended()
 

@@ -12,7 +12,7 @@ from _thread import allocate_lock
 from errno import ECONNRESET, EINVAL, EPIPE
 
 from . import sync
-from .errors import ContainerError, ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError
+from .errors import ContainerError, SetupError, SyscallError
 from .handles import SIGKILL, Child, reap_stray
 from .sys.fds import F_SEAL, SOCK, add_seals, memfd_create, poll, socketpair
 from .sys.files import AT_FDCWD, close, close_all, fcntl_dupfd, openat
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .sync import Message
 
-__all__ = ["Birth", "Zygote", "ZygoteGone", "failure_of", "seal_interpreter"]
+__all__ = ["Birth", "Zygote", "ZygoteGone", "seal_interpreter"]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # Imports the package by its folder, so that a vendored or renamed copy starts itself and not its host package.
@@ -164,7 +164,7 @@ class Birth:
             elif "helper" in message:
                 self._helper = _child(message["helper"], received)
             elif "error" in message:
-                failed = failure_of(message["error"])  # it may be quicker than the zygote, and must be reaped
+                failed = sync.failure_of(message["error"])  # it may be quicker than the zygote, and must be reaped
             else:
                 self._early.append(message)
         if failed is not None:
@@ -199,7 +199,7 @@ class Birth:
         if message is None:
             raise self._silence()
         if "error" in message:
-            raise failure_of(message["error"])
+            raise sync.failure_of(message["error"])
         return message
 
     def receive(self) -> tuple[Message, int]:
@@ -208,7 +208,7 @@ class Birth:
         if message is None:
             raise self._silence()
         if "error" in message:
-            raise failure_of(message["error"])
+            raise sync.failure_of(message["error"])
         return message, received[0]
 
     def runs(self) -> None:
@@ -221,7 +221,7 @@ class Birth:
             messages = []
         for message in messages:  # "exec" and then an error, when execve came back
             if "error" in message:
-                raise failure_of(message["error"])
+                raise sync.failure_of(message["error"])
             if "own" in message:
                 self._zygote.learn(message["own"])
         if not any("exec" in message for message in messages):
@@ -249,15 +249,6 @@ class Birth:
 def _child(pid: int, received: list[int]) -> Child:
     # Without a descriptor, for want of memory perhaps: a child of ours keeps its number until we wait for it.
     return Child(pid, received[0] if received else pidfd_open(pid))
-
-
-def failure_of(report: Message) -> SetupError:
-    """Make the error that a child's report stands for."""
-    kinds = {"ProgramNotFound": ProgramNotFound, "ProgramNotExecutable": ProgramNotExecutable}
-    kind = kinds.get(report["kind"], SetupError)
-    message = report["message"] if kind is not SetupError else f"{report['step']}: {report['message']}"
-    return kind(message, step=report["step"], call=report["call"], errno=report["errno"], filename=report["filename"],
-                hint=report["hint"], frames=sync.frames_from(report["frames"]))
 
 
 class Zygote:

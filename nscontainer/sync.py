@@ -30,7 +30,7 @@ from __future__ import annotations
 import errno
 import os
 
-from .errors import Frame, SyscallError, frames_of
+from .errors import Frame, ProgramNotExecutable, ProgramNotFound, SetupError, SyscallError, frames_of
 from .strictjson import dumps, loads_trusted
 from .sys.fds import receive_descriptors, send_descriptors
 from .sys.files import close_all
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
-__all__ = ["NAME", "Half", "describe", "frames_from", "receive", "receive_rest", "send"]
+__all__ = ["NAME", "Half", "describe", "failure_of", "frames_from", "receive", "receive_rest", "send"]
 
 NAME = "nscontainer-zyg"  # the comm of a zygote, and of its clones until they execute their program
 _MOST_OF_A_REST = 1 << 16
@@ -150,3 +150,12 @@ def describe(error: BaseException, step: str) -> Message:
 def frames_from(values: list[list[Any]]) -> list[Frame]:
     """Return the child's frames that describe() sent."""
     return [Frame(*value) for value in values]
+
+
+def failure_of(report: Message) -> SetupError:
+    """Make the error that a child's report stands for."""
+    kinds = {"ProgramNotFound": ProgramNotFound, "ProgramNotExecutable": ProgramNotExecutable}
+    kind = kinds.get(report["kind"], SetupError)
+    message = report["message"] if kind is not SetupError else f"{report['step']}: {report['message']}"
+    return kind(message, step=report["step"], call=report["call"], errno=report["errno"], filename=report["filename"],
+                hint=report["hint"], frames=frames_from(report["frames"]))

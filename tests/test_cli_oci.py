@@ -6,9 +6,12 @@ import json
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
+import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -349,6 +352,86 @@ class TestExec:
                  name)
             info = Path(f"/proc/self/fdinfo/{taker.receive()}").read_text()
             assert f"Pid:\t{ours.state(name)['pid']}\n" in info
+
+
+@pytest.mark.needs("user_python", "userns")
+def test_an_ordinary_user_has_all_of_it(as_user: Any, user_tmp_path: Path, rootfs: Path) -> None:
+    def script() -> list[str]:
+        os.environ["XDG_RUNTIME_DIR"] = str(user_tmp_path)
+        runtime = Runtime(OURS, user_tmp_path)
+        runtime.root = user_tmp_path / "nscontainer"
+
+        def call(*arguments: str, **options: Any) -> str:
+            with open(user_tmp_path / "said", "w") as said:
+                subprocess.run([*OURS, *arguments], stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=30,
+                               check=True, **options)
+            return (user_tmp_path / "said").read_text()
+
+        bundle = user_tmp_path / "b"
+        bundle.mkdir()
+        call("spec", "--rootless", "-b", str(bundle))
+        document = json.loads((bundle / "config.json").read_text())
+        document["root"]["path"] = str(rootfs)
+        document["process"].update(terminal=False, args=["sleep", "60"])
+        (bundle / "config.json").write_text(json.dumps(document))
+        call("create", "x", cwd=bundle)
+        seen = [json.loads(call("state", "x"))["status"]]
+        call("start", "x")
+        seen += [json.loads(call("state", "x"))["status"], call("exec", "x", "id", "-u").strip()]
+        call("delete", "--force", "x")
+        return [*seen, *os.listdir(runtime.root)]
+
+    assert as_user(script) == ["created", "running", "0"]
+
+
+def test_many_come_and_go_at_once(ours: Runtime, rootfs: Path, tmp_path: Path) -> None:
+    bundle = bundle_in(tmp_path / "b", rootfs, "sleep", "60")
+    names = [ours.new_id() for _ in range(24)]
+    for verb, options in (("create", ["-b", str(bundle)]), ("start", []), ("delete", ["--force"])):
+        for some in (names[:12], names[12:]):
+            commands = [subprocess.Popen(ours.line(verb, *options, name)) for name in some]
+            assert [command.wait(60) for command in commands] == [0] * len(some)
+    assert os.listdir(ours.root) == []
+
+
+class TestNotify:
+    @pytest.mark.parametrize("verbs", [["run"], ["run", "-d"], ["create", "start"]])
+    def test_passes_on_that_the_program_is_ready(self, ours: Runtime, tmp_path: Path, verbs: list[str],
+                                                 busybox_rootfs: Path) -> None:
+        def with_python(document: dict[str, Any]) -> None:
+            document["mounts"] += [
+                {"destination": path, "source": path, "type": "bind", "options": ["rbind", "ro"]}
+                for path in sorted({"/usr", "/lib", "/lib64", sys.base_prefix}) if os.path.isdir(path)]
+            document["root"]["readonly"] = False
+
+        program = ("import os, socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); "
+                   "s.connect(os.environ['NOTIFY_SOCKET']); s.send(b'STATUS=x\\nREADY=1'); time.sleep(1)")
+        bundle = bundle_in(tmp_path / "b", busybox_rootfs, os.path.realpath(sys.executable), "-I", "-c", program,
+                           change=with_python)
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with manager:
+            manager.bind(str(tmp_path / "manager"))
+            manager.settimeout(20)
+            name = ours.new_id()
+            said: list[bytes] = []
+            barrier: list[int] = []
+
+            def listen() -> None:
+                while len(said) < 3:
+                    data, descriptors, _, _ = socket.recv_fds(manager, 4096, 4)
+                    said.append(data)
+                    barrier.extend(descriptors)
+                os.close(barrier.pop())
+
+            listener = threading.Thread(target=listen)
+            listener.start()
+            env = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "manager")}
+            for verb in [verbs] if "create" not in verbs else [["create"], ["start"]]:
+                ours(*verb, *([] if verb == ["start"] else ["-b", str(bundle)]), name, env=env)
+            listener.join()
+        assert said[0] == b"READY=1"
+        assert re.fullmatch(rb"MAINPID=\d+", said[1])
+        assert said[2] == b"BARRIER=1"
 
 
 # --- the others

@@ -30,10 +30,12 @@ FLOORS = {
     "room": "mounts security cgroups",
     "both": "sync namespaces hooks console network user",
     "child": "zygote init init_setns init_steps warm",
-    "parent": "factory container confinement process handles spawner gate pid1 idmap state stats checkpoint criurpc",
+    "parent": "factory container confinement process handles spawner gate ids pid1 idmap state stats checkpoint "
+              "criurpc",
     "door": "__main__ __init__ cli cli_sandbox popen relay sandbox spec spec_features spec_mounts "
             "spec_process spec_reader spec_resources spec_seccomp spec_template "
-            "cli_create cli_exec cli_limits cli_oci cli_options cli_query cli_report cli_table",
+            "cli_create cli_exec cli_glance cli_life cli_limits cli_notify cli_oci cli_options cli_query "
+            "cli_report cli_root cli_table",
 }
 
 # What a module of a floor may import. Every module may import from its own folder, but a room no other room.
