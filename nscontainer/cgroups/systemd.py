@@ -14,6 +14,7 @@ from . import files, unit
 from .dbus import BusError, connect
 from .devices import rules_of
 from .manager import Manager
+from .paths import UNIFIED
 from .v1 import LegacyManager
 from .v2 import UnifiedManager
 
@@ -158,7 +159,8 @@ class Scope(Manager):
 
     def _make(self) -> None:
         """Forget a scope that has ended: it takes a process to make one."""
-        if self._paths and not self.get_pids():
+        home = self._paths.get(UNIFIED) or self._paths.get("name=systemd")  # where systemd itself keeps count
+        if home and not files.get_pids(home):
             self.destroy()
 
     def adopt(self, pid: int) -> None:

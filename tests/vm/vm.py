@@ -173,7 +173,7 @@ def _die_with_us() -> None:
 
 
 @contextlib.contextmanager
-def booted(image: Path, disk: Path, console: Path, memory: int) -> Iterator[subprocess.Popen[bytes]]:
+def booted(image: Path, disk: Path, console: Path, memory: int, append: str) -> Iterator[subprocess.Popen[bytes]]:
     """A guest that runs; what its second serial line says is the process's stdout."""
     usr = image / "qemu/usr"
     libraries = usr / "lib/x86_64-linux-gnu"
@@ -184,7 +184,7 @@ def booted(image: Path, disk: Path, console: Path, memory: int) -> Iterator[subp
         "-L", usr / "share/qemu", "-L", usr / "share/seabios", "-accel", accelerator, "-machine", "q35",
         "-cpu", "host" if accelerator.startswith("kvm") else "Nehalem,+rdrand", "-smp", "2", "-m", str(memory),
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
-        "-kernel", image / "vmlinuz", "-initrd", image / "initrd.img", "-append", KERNEL,
+        "-kernel", image / "vmlinuz", "-initrd", image / "initrd.img", "-append", f"{KERNEL} {append}",
         "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
         "-chardev", "file,id=job,path=/dev/stdout", "-serial", "chardev:job", "-device", "virtio-rng-pci",
         "-drive", f"if=virtio,file={image / 'disk'},format=raw,cache=unsafe,snapshot=on",
@@ -226,6 +226,8 @@ def main() -> int:
     parser.add_argument("--user", default="root", choices=("root", USER))
     parser.add_argument("--timeout", type=float, default=3600, metavar="SECONDS", help="of all but the making")
     parser.add_argument("--memory", type=int, default=4096, metavar="MIB")
+    parser.add_argument("--append", default="", metavar="WORDS",
+                        help="for the kernel; systemd.unified_cgroup_hierarchy=0 brings cgroup v1 beside v2")
     parser.add_argument("command", nargs="*", metavar="COMMAND")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and so through every "finally"
@@ -237,7 +239,7 @@ def main() -> int:
             disk, console = Path(work, "tree.tar"), Path(work, "console")
             pack(disk, arguments.user, mark, arguments.command or ["python3", "-m", "pytest", "-q"])
             try:
-                with booted(image, disk, console, arguments.memory) as process:
+                with booted(image, disk, console, arguments.memory, arguments.append) as process:
                     status = follow(process, mark.encode(), started + arguments.timeout)
             except GuestFailed as error:
                 said = console.read_text(errors="replace") if console.exists() else ""
